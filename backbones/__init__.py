@@ -1,0 +1,1 @@
+"""One module per family of backbones; modules whose name starts with _ are shared parts."""

@@ -1,0 +1,34 @@
+"""ResNet-50 (He et al., CVPR 2016), supervised, torchvision's first recipe."""
+
+from typing import TYPE_CHECKING
+
+from backbones._torch import State, TorchBackbone, mean_of_map, timm_module, without
+from bench.interfaces import Backbone, Preprocess, Weights
+from bench.plugins import register_backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _convert(state: State, module: "nn.Module") -> State:
+    return without(state, "fc.")
+
+
+@register_backbone(groups=("candidates",))
+def resnet50() -> Backbone:
+    """Supervised ResNet-50."""
+    return TorchBackbone(
+        name="resnet50",
+        arch="resnet50",
+        embed_dim=2048,
+        preprocess=Preprocess(interpolation="bilinear"),
+        weights=Weights(
+            "hub:timm/resnet50.tv_in1k/model.safetensors",
+            licence="BSD-3-Clause",
+            pretraining="ImageNet-1k, labels",
+            sha256="5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888",
+        ),
+        build=timm_module("resnet50"),
+        convert=_convert,
+        describe=mean_of_map,
+    )

@@ -1,0 +1,1 @@
+"""The harness: plans a run, extracts descriptors, searches, scores, ranks and reports."""

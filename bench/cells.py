@@ -1,0 +1,145 @@
+"""What identifies a computation: the descriptor key, a cell's fingerprint, and the record of its outcome."""
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import provenance
+from bench.files import sha256_text
+from bench.interfaces import TRAINING_FREE, Backbone, Dataset
+from bench.manifest import Manifest
+from bench.metrics import Score
+from bench.plan import Definition
+from bench.plugins import ROOT, Selected
+from bench.records import SCHEMA_VERSION, Config, Record, Status
+from bench.similarity import Similarity
+from bench.store import Stored
+
+PRECISION = "fp32"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no scores. phase: weights, dataset, extract or evaluate."""
+
+    status: Status
+    phase: str
+    type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell's scores."""
+
+    scores: Mapping[str, Score]
+    fingerprint: str
+    stored: Stored
+    duration_s: float
+
+
+def weights_kind(backbone: Backbone, config: Config) -> str:
+    """pretrained or random, or none where there is nothing to train."""
+    return TRAINING_FREE if backbone.weights.source == TRAINING_FREE else config.weights
+
+
+def descriptor_key(
+    chosen: Selected[Backbone], config: Config, weights_sha256: str | None, images_sha256: str
+) -> dict[str, Any]:
+    """Everything that decides the descriptors of a set of images."""
+    backbone = chosen.item
+    kind = weights_kind(backbone, config)
+    # a plugin's descriptors depend on its file, on the classes it builds on, and on the shared parts of backbones/
+    files = {chosen.source, *(ROOT / "backbones").glob("_*.py"), ROOT / "bench/images.py", ROOT / "bench/extract.py"}
+    files |= {Path(inspect.getfile(c)) for c in type(backbone).__mro__ if c.__module__ not in ("abc", "builtins")}
+    return {
+        "backbone": backbone.name,
+        "arch": backbone.arch,
+        "weights": f"random, seed {config.seed}" if kind == "random" else weights_sha256 or kind,
+        "preprocess": asdict(backbone.preprocess),
+        "images": images_sha256,
+        "descriptor": "global",
+        "precision": PRECISION,
+        "device": config.device.partition(":")[0],
+        "packages": provenance.versions((*provenance.DESCRIPTOR_PACKAGES, *backbone.packages)),
+        "code": provenance.code_hash(files),
+    }
+
+
+def fingerprint(key: Mapping[str, Any], data: Manifest, similarity: Similarity) -> str:
+    """Hash of everything that decides a cell's scores."""
+    bench = ROOT / "bench"
+    files = [bench / "evaluate.py", *(bench / "similarity").glob("*.py"), *(bench / "metrics").glob("*.py")]
+    code = provenance.code_hash(files)
+    return sha256_text(json.dumps([SCHEMA_VERSION, key, data.sha256, str(similarity), code], sort_keys=True))
+
+
+def record(
+    cell: Definition,
+    backbone: Backbone,
+    dataset: Dataset,
+    config: Config,
+    argv: list[str],
+    weights_sha256: str | None,
+    data: Manifest | None,
+    result: Outcome | Failure,
+) -> Record:
+    """The record of a cell, as docs/results.md describes it."""
+    ok = result if isinstance(result, Outcome) else None
+    return Record(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "status": "ok" if ok else result.status if isinstance(result, Failure) else None,
+            "error": None if ok else asdict(result),  # type: ignore[call-overload]
+            "fingerprint": ok.fingerprint if ok else None,
+            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "duration_s": round(ok.duration_s, 3) if ok else None,
+            "backbone": _backbone(backbone, config, weights_sha256, ok.stored if ok else None),
+            "preprocess": asdict(backbone.preprocess) | {"query_crop": False},
+            "dataset": {"name": dataset.name, "kind": dataset.kind, **(_manifest(data) if data else {})},
+            "similarity": _similarity(cell.similarity),
+            "postprocess": {"l2": True, "pca_dim": None, "whiten": False, "fit_set": None, "score_norm": None},
+            "search": {"candidates": "full", "tie_rule": "pessimistic"},
+            "metrics": {name: score.value for name, score in ok.scores.items()} if ok else {},
+            "n_used": {name: score.n_queries for name, score in ok.scores.items()} if ok else {},
+            "throughput": asdict(ok.stored.throughput) if ok else None,
+            "precision": PRECISION,
+            "seed": config.seed,
+            "argv": argv,
+            "git": provenance.git(),
+            "packages": provenance.versions((*provenance.PACKAGES, *backbone.packages)),
+            "hardware": provenance.hardware(config.device),
+        }
+    )
+
+
+def _backbone(backbone: Backbone, config: Config, sha256: str | None, stored: Stored | None) -> dict[str, Any]:
+    return {
+        "name": backbone.name,
+        "arch": backbone.arch,
+        "weights": weights_kind(backbone, config),
+        "pretrain": backbone.weights.pretraining,
+        "licence": backbone.weights.licence,
+        "weights_url": backbone.weights.source,
+        "weights_sha256": sha256,
+        "embed_dim": backbone.embed_dim,
+        "params_m": stored.n_parameters / 1e6 if stored else None,
+    }
+
+
+def _manifest(data: Manifest) -> dict[str, Any]:
+    described = asdict(data)
+    return {"manifest_sha256": described.pop("sha256"), **described}
+
+
+def _similarity(similarity: Similarity) -> dict[str, Any]:
+    return {
+        "spec": str(similarity),
+        "kind": "global" if similarity.chunks is None else "chunked",
+        "chunks": similarity.chunks,
+        "chunk_norm": similarity.norm if similarity.chunks else None,
+    }

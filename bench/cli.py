@@ -1,0 +1,179 @@
+"""Arguments and printing; the work is elsewhere, and torch is imported only inside commands that need it."""
+
+import json
+import os
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from bench.errors import BenchError
+
+app = typer.Typer(
+    help="Which image descriptor finds copies? Scores, ranks and times descriptors on retrieval and copy detection.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class WeightsChoice(StrEnum):
+    """Trained parameters, or seeded random ones for tests of the harness."""
+
+    pretrained = "pretrained"
+    random = "random"
+
+
+class Listed(StrEnum):
+    """What `list` can list."""
+
+    backbones = "backbones"
+    datasets = "datasets"
+    similarities = "similarities"
+    metrics = "metrics"
+
+
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file that registers backbones or datasets; repeatable.")
+]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Read by `main`, which handles errors."""
+
+
+@app.command()
+def run(
+    backbones: Annotated[str, typer.Option(help="Names, groups (all, candidates, embedded), globs.")] = "all",
+    datasets: Annotated[str, typer.Option(help="Names, groups (demo), globs, disc:DIR.")] = "demo",
+    similarities: Annotated[str, typer.Option(help="See `list similarities`.")] = "global,chunked@16",
+    output: Annotated[Path | None, typer.Option(help="Run folder.  [default: results/NAME]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
+    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    weights: Annotated[WeightsChoice, typer.Option(help="random: tests the harness, is never ranked.")] = WeightsChoice.pretrained,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run folder anew.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Score backbones on datasets; goes on where an earlier run of the same command stopped."""
+    from bench import console, plugins, provenance
+    from bench.paths import home
+    from bench.records import Config, RunFolder
+    from bench.report import write_tables
+    from bench.run import Run
+    from bench.similarity.spec import parse_all
+    from bench.store import DescriptorStore
+    from bench.weights import Network
+
+    _load(plugin)
+    chosen = plugins.backbones.select(backbones)
+    data = plugins.datasets.select(datasets)
+    config = Config(
+        backbones=tuple(c.item.name for c in chosen),
+        datasets=tuple(c.item.name for c in data),
+        similarities=tuple(str(s) for s in parse_all(similarities)),
+        weights=weights.value,
+        seed=seed,
+        device=provenance.resolve_device(device),
+        batch_size=batch_size,
+    )
+    folder = RunFolder.open(output or _default_output(datasets, weights), config, overwrite)
+    with console.watching() as watch:
+        made = Run(
+            config,
+            chosen,
+            [c.item for c in data],
+            folder,
+            DescriptorStore(home() / "descriptors"),
+            Network(offline),
+            workers,
+            ["bench", *sys.argv[1:]],
+            watch,
+        ).execute()
+    table, files = write_tables(folder.path, made)
+    console.print_result(table, made, files)
+    explicit = {c.item.name for c in chosen if c.explicit}
+    if any(r.status == "failed" or (r.status == "unavailable" and r.cell.backbone in explicit) for r in made):
+        raise typer.Exit(3)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """List what there is to choose from."""
+    from bench import catalogue, console
+
+    _load(plugin)
+    rows: list[dict[str, Any]] = {
+        Listed.backbones: catalogue.backbones,
+        Listed.datasets: catalogue.datasets,
+        Listed.similarities: catalogue.similarities,
+        Listed.metrics: catalogue.metrics,
+    }[what]()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        console.print_rows(rows)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Rebuild every table of a run folder from its records."""
+    from bench import console
+    from bench.records import RunFolder
+    from bench.report import write_tables
+
+    made = list(RunFolder.existing(folder).records())
+    table, files = write_tables(folder, made)
+    console.print_result(table, made, files)
+
+
+def main() -> NoReturn:
+    """Run the command line; every expected error is one sentence on stderr and an exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments, standalone_mode=True)
+    except BenchError as error:
+        _stop(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        _stop("interrupted; what is computed is kept, and the same command goes on", 130, debug)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        _stop(f"{error.strerror or error}{place}; what is computed is kept, mend this and run again", 1, debug)
+    except Exception as error:  # noqa: BLE001 - the last resort: anything unexpected is told as such
+        _stop(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", 1, debug)
+    sys.exit(0)
+
+
+def _stop(sentence: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _load(files: list[Path] | None) -> None:
+    from bench.plugins import load_file
+
+    for file in files or []:
+        load_file(file)
+
+
+def _default_output(datasets: str, weights: WeightsChoice) -> Path:
+    from bench.plugins import ROOT
+
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in datasets)
+    mark = "-random" if weights is WeightsChoice.random else ""
+    return Path(os.path.relpath(ROOT / "results" / f"{name}{mark}"))

@@ -1,0 +1,88 @@
+"""What a person sees in the terminal: progress, the leaderboard, lists."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench.plan import Definition
+from bench.records import Record
+from bench.report.text import RANDOM_NOTE, missing, shown
+
+out = Console(width=None if os.isatty(1) else 200)
+progress_out = Console(stderr=True)
+
+
+class Watching:
+    """Shows the cells settled, and the cell whose images are being described with images per second."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._cells = progress.add_task("cells", total=None, speed="")
+        self._images = progress.add_task("", total=None, speed="", visible=False)
+        self._of: Definition | None = None
+        self._started = 0.0
+
+    def cells(self, done: int, total: int) -> None:
+        self._progress.update(self._cells, completed=done, total=total)
+
+    def images(self, cell: Definition, done: int, total: int) -> None:
+        if cell != self._of:
+            self._of, self._started = cell, time.perf_counter()
+            self._progress.reset(self._images, description=str(cell), total=total, visible=True)
+            self._progress.update(self._images, completed=done)
+            return
+        speed = done / max(time.perf_counter() - self._started, 1e-9)
+        self._progress.update(self._images, completed=done, speed=f"{speed:.0f} images/s")
+
+
+@contextmanager
+def watching() -> Iterator[Watching]:
+    """A progress display on stderr for the time of a run."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=progress_out) as progress:
+        yield Watching(progress)
+
+
+def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence[Path]) -> None:
+    """The leaderboard, what has no scores and why, and where the files are."""
+    headings, rows = shown(table)
+    drawn = Table(title="Leaderboard", title_justify="left")
+    for heading in headings:
+        drawn.add_column(heading, justify="left" if heading in ("backbone", "similarity", "weights", "status") else "right")
+    for row in rows:
+        drawn.add_row(*row)
+    out.print(drawn)
+    if any(record.weights == "random" for record in records):
+        out.print(RANDOM_NOTE)
+    for reason, names in missing(records).items():
+        out.print(f"{', '.join(names)}: {reason}", markup=False, soft_wrap=True)
+    n_ok = sum(record.status == "ok" for record in records)
+    out.print(f"{n_ok} of {len(records)} cells have scores; written: {', '.join(map(str, files))}", soft_wrap=True)
+
+
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of one shape as a table."""
+    drawn = Table(*rows[0])
+    for row in rows:
+        drawn.add_row(*(_cell(value) for value in row.values()))
+    out.print(drawn)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

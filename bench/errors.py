@@ -1,0 +1,33 @@
+"""Errors that a person can act on: one sentence saying what is wrong, where, and what to do."""
+
+
+class BenchError(Exception):
+    """Base of every expected error; the command line prints its sentence without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    """A wrong call: an unknown name, a value that cannot be, a folder that belongs to another run."""
+
+    exit_code = 2
+
+
+class ImageError(BenchError):
+    """An image file that cannot be read, is cut short, or is too large."""
+
+
+class DatasetError(BenchError):
+    """A dataset whose files or ground truth are missing or contradict each other."""
+
+
+class DescriptorError(BenchError):
+    """Descriptors that cannot be compared: not finite, zero, or of different dimensions."""
+
+
+class CheckpointError(BenchError):
+    """A weights file that is not the checkpoint it should be."""
+
+
+class WeightsUnavailable(BenchError):
+    """Weights that cannot be had from here and now; the sentence says why and what to do."""

@@ -1,0 +1,103 @@
+"""Images to descriptors: decoding in threads runs ahead of the model, memory stays at a few batches."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import images as decoding
+from bench.errors import DescriptorError
+from bench.interfaces import ImageFile, Model, Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """How fast an extraction went, decoding included; the first batch is left out where there are more."""
+
+    images_per_s: float
+    n_images: int
+    batch_size: int
+    workers: int
+    includes_decode: bool = True
+
+
+def extract(
+    model: Model,
+    preprocess: Preprocess,
+    images: Sequence[ImageFile],
+    batch_size: int,
+    workers: int,
+    on_progress: Callable[[int], Any] = lambda done: None,
+) -> tuple[NDArray[np.float32], Throughput]:
+    """Global descriptors [N, D] of `images`, in their order.
+
+    Raises ImageError for a file that can't be read, DescriptorError for a descriptor that is not finite.
+    """
+    import torch
+
+    rows: list[NDArray[np.float32]] = []
+    started = time.perf_counter()
+    counted, counted_from = len(images), started
+    with torch.inference_mode():
+        for first, tensors in _batches(images, preprocess, batch_size, workers):
+            described = _describe(model, tensors)
+            _require_finite(described, images[first : first + batch_size])
+            rows.append(described)
+            on_progress(len(tensors))
+            if first == 0 and len(images) > batch_size:
+                counted, counted_from = len(images) - len(tensors), time.perf_counter()
+    seconds = time.perf_counter() - counted_from
+    return np.concatenate(rows), Throughput(counted / seconds, len(images), batch_size, workers)
+
+
+def _batches(
+    images: Sequence[ImageFile], preprocess: Preprocess, batch_size: int, workers: int
+) -> Iterator[tuple[int, list["Tensor"]]]:
+    """Decoded batches with the index of their first image."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        waiting: deque[Future[Tensor]] = deque()
+        queue = iter(images)
+        try:
+            for first in range(0, len(images), batch_size):
+                while len(waiting) < batch_size * BATCHES_AHEAD and (image := next(queue, None)):
+                    waiting.append(pool.submit(decoding.load, image.path, preprocess))
+                size = min(batch_size, len(images) - first)
+                yield first, [waiting.popleft().result() for _ in range(size)]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _describe(model: Model, tensors: list["Tensor"]) -> NDArray[np.float32]:
+    """Describe a batch, images of one shape together."""
+    import torch
+
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for position, tensor in enumerate(tensors):
+        by_shape.setdefault(tuple(tensor.shape), []).append(position)
+    described: NDArray[np.float32] | None = None
+    for positions in by_shape.values():
+        vectors = model.describe(torch.stack([tensors[i] for i in positions])).global_
+        values = vectors.float().cpu().numpy()
+        if described is None:
+            described = np.empty((len(tensors), values.shape[1]), np.float32)
+        described[positions] = values
+    assert described is not None
+    return described
+
+
+def _require_finite(described: NDArray[np.float32], images: Sequence[ImageFile]) -> None:
+    finite = np.isfinite(described).all(axis=1)
+    if not finite.all():
+        image = images[int(np.argmin(finite))]
+        raise DescriptorError(f"the descriptor of {image.path} is not finite: the weights or the precision are wrong")

@@ -1,0 +1,50 @@
+"""What a dataset is made of, as one hash: descriptors and scores belong to it, whatever folder it lies in."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bench.errors import DatasetError
+from bench.files import sha256_file, sha256_text
+from bench.interfaces import ImageFile, Split
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """sha256: of ids, image bytes, roles and ground truth. images_sha256: of the images to describe alone."""
+
+    sha256: str
+    images_sha256: str
+    n_queries: int
+    n_database: int
+    n_pairs: int
+    n_queries_without_positive: int
+    n_junk: int
+
+
+def unique_images(split: Split) -> list[ImageFile]:
+    """Database and queries, an image of both once: what has to be described, in a fixed order."""
+    return list({image.id: image for image in (*split.database, *split.queries)}.values())
+
+
+def manifest(split: Split) -> Manifest:
+    """The manifest of a split. Raises DatasetError where an image file is missing."""
+    images = unique_images(split)
+    try:
+        with ThreadPoolExecutor() as pool:
+            hashes = dict(zip((i.id for i in images), pool.map(lambda i: sha256_file(i.path), images), strict=True))
+    except FileNotFoundError as error:
+        raise DatasetError(f"the image {error.filename} is missing: restore it or remove it from the dataset") from error
+    lines = [f"query\t{image.id}\t{hashes[image.id]}" for image in split.queries]
+    lines += [f"database\t{image.id}\t{hashes[image.id]}" for image in split.database]
+    truth = split.ground_truth
+    for query, positives, junk in zip(split.queries, truth.positives, truth.junk, strict=True):
+        lines.append(f"truth\t{query.id}\t{sorted(positives.tolist())}\t{sorted(junk.tolist())}")
+    return Manifest(
+        sha256=sha256_text("\n".join(lines)),
+        images_sha256=sha256_text("\n".join(f"{image.id}\t{hashes[image.id]}" for image in images)),
+        n_queries=len(split.queries),
+        n_database=len(split.database),
+        n_pairs=sum(len(p) for p in truth.positives),
+        n_queries_without_positive=sum(not len(p) for p in truth.positives),
+        n_junk=sum(len(j) for j in truth.junk),
+    )

@@ -1,0 +1,23 @@
+"""Metrics as pure functions on arrays, and the table of those that a run computes."""
+
+from bench.metrics.copy import OperatingPoint, micro_average_precision, recall_at_precision
+from bench.metrics.judge import Judged, judge
+from bench.metrics.retrieval import average_precision, hit_at_k, mean_average_precision, mrr, recall_at_k
+from bench.metrics.table import METRICS, Metric, Score, of_kind
+
+__all__ = [
+    "METRICS",
+    "Judged",
+    "Metric",
+    "OperatingPoint",
+    "Score",
+    "average_precision",
+    "hit_at_k",
+    "judge",
+    "mean_average_precision",
+    "micro_average_precision",
+    "mrr",
+    "of_kind",
+    "recall_at_k",
+    "recall_at_precision",
+]

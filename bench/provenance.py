@@ -1,0 +1,89 @@
+"""Where a number comes from: code, packages, machine."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench.files import sha256_file, sha256_text
+from bench.plugins import ROOT
+
+PACKAGES = ("numpy", "pandas", "pillow", "scikit-image", "scikit-learn", "timm", "torch", "torchvision")
+#: Of these a descriptor depends whatever the backbone.
+DESCRIPTOR_PACKAGES = ("pillow", "timm", "torch", "torchvision")
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Installed versions by distribution name; None where it is not installed."""
+    return {name: _version(name) for name in sorted(set(packages))}
+
+
+@cache
+def git() -> dict[str, Any]:
+    """Commit of this checkout and whether tracked files differ from it; None outside a repository."""
+    return {"sha": _git("rev-parse", "HEAD"), "dirty": None if (s := _git("status", "--porcelain")) is None else bool(s)}
+
+
+@cache
+def hardware(device: str) -> dict[str, Any]:
+    """CPU, cores, memory, threads, system, and the GPU where one was used."""
+    import torch
+
+    cuda = device.startswith("cuda")
+    return {
+        "device": device,
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "ram_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "gpu": torch.cuda.get_device_name(device) if cuda else None,
+        "cuda": torch.version.cuda if cuda else None,
+        "os": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def code_hash(files: Iterable[Path]) -> str:
+    """One hash of the content of source files, whatever their order."""
+    return sha256_text("\n".join(sorted({sha256_file(path) for path in files})))
+
+
+def resolve_device(name: str) -> str:
+    """The device that `auto` means here: cuda, else mps, else cpu."""
+    import torch
+
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,142 @@
+"""The run folder: one JSON record a cell, each whole or absent, and the configuration they belong to."""
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import UsageError
+from bench.files import write_json
+from bench.plan import Definition
+from bench.similarity import Similarity
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "failed", "unavailable"]
+WeightsKind = Literal["pretrained", "random"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What decides the numbers in a run folder; a folder holds records of one configuration only."""
+
+    backbones: tuple[str, ...]
+    datasets: tuple[str, ...]
+    similarities: tuple[str, ...]
+    weights: WeightsKind
+    seed: int
+    device: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell's record; `body` is its JSON (docs/results.md describes it)."""
+
+    body: Mapping[str, Any]
+
+    @property
+    def cell(self) -> Definition:
+        names = self.body["backbone"]["name"], self.body["dataset"]["name"]
+        return Definition(*names, Similarity.parse(self.body["similarity"]["spec"]))
+
+    @property
+    def status(self) -> Status:
+        status: Status = self.body["status"]
+        return status
+
+    @property
+    def weights(self) -> str:
+        """pretrained, random, or none for a descriptor without parameters."""
+        return str(self.body["backbone"]["weights"])
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of everything that decides the cell's scores; None where none were computed."""
+        found: str | None = self.body["fingerprint"]
+        return found
+
+
+class RunFolder:
+    """A folder of records under one configuration."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records_path = path / "records"
+
+    @classmethod
+    def open(cls, path: Path, config: Config, overwrite: bool) -> "RunFolder":
+        """Create the folder, or go on in it. Raises UsageError where it belongs to another configuration."""
+        folder = cls(path)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"the output {path} is a file: choose a folder")
+        before = folder.config() if (path / "run.json").exists() else None
+        wanted = json.loads(json.dumps(asdict(config)))
+        if before is not None and before != wanted and not overwrite:
+            changed = [key for key in wanted if before.get(key) != wanted[key]]
+            told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
+            raise UsageError(f"the folder {path} belongs to another run ({told}): choose another --output or --overwrite")
+        if before is None and not overwrite and path.is_dir() and any(path.iterdir()):
+            raise UsageError(f"the folder {path} is not empty and not a run's: choose another --output or --overwrite")
+        try:
+            if overwrite:
+                folder._clear()
+            folder.records_path.mkdir(parents=True, exist_ok=True)
+            write_json(path / "run.json", wanted)
+        except OSError as error:
+            raise UsageError(f"can't write to the output folder {path} ({error.strerror}): choose another --output") from error
+        return folder
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunFolder":
+        """A folder that a run has left. Raises UsageError for anything else."""
+        folder = cls(path)
+        if not any(folder.records()):
+            raise UsageError(f"the folder {path} holds no records: give a folder that `run` has written")
+        return folder
+
+    def config(self) -> dict[str, Any]:
+        """The configuration in run.json. Raises UsageError where it can't be read."""
+        return _read(self.path / "run.json")
+
+    def write(self, record: Record) -> None:
+        """Write or replace a cell's record."""
+        write_json(self.records_path / record_name(record.cell, record.weights), record.body)
+
+    def records(self) -> Iterator[Record]:
+        """All records in the order of their file names. Raises UsageError for a file that is none."""
+        for path in sorted(self.records_path.glob("*.json")):
+            body = _read(path)
+            if body.get("schema_version") != SCHEMA_VERSION:
+                raise UsageError(
+                    f"the record {path} has schema {body.get('schema_version')}, this version reads {SCHEMA_VERSION}: "
+                    "use the version that wrote it, or delete it"
+                )
+            yield Record(body)
+
+    def _clear(self) -> None:
+        """Drop what a run writes, and nothing else."""
+        for pattern in ("records/*.json", "scores*.csv", "leaderboard*.csv", "leaderboard*.md", "run.json"):
+            for path in self.path.glob(pattern):
+                path.unlink()
+
+
+def record_name(cell: Definition, weights: str) -> str:
+    """File name of a cell's record; random weights are named in it."""
+    parts = [cell.backbone, *(["random"] if weights == "random" else []), cell.dataset, str(cell.similarity)]
+    plain = "--".join(parts)
+    safe = re.sub(r"[^\w@=.\[\]-]", "_", plain)
+    return safe + (f"-{zlib.crc32(plain.encode()):08x}" if safe != plain else "") + ".json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the file {path} can't be read as JSON ({error}): delete it and run again") from error
+    if not isinstance(body, dict):
+        raise UsageError(f"the file {path} is not a record: delete it and run again")
+    return body

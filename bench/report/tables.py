@@ -1,0 +1,99 @@
+"""The two tables as data frames: scores (long) and leaderboard (wide), values in full precision."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from bench.metrics import of_kind
+from bench.plugins import natural
+from bench.ranking import competition_ranks, rankable
+from bench.records import Record
+from bench.similarity import Similarity
+
+SCORES_COLUMNS = ("backbone", "weights", "dataset", "similarity", "metric", "value", "n_queries", "status")
+LEADING = ("rank", "backbone", "similarity", "weights", "status")
+TRAILING = ("mean_map", "n_datasets", "complete", "embed_dim", "params_m", "images_per_s", "device")
+
+
+def scores(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per cell and metric of its dataset; a value that does not exist is missing."""
+    rows = [
+        (
+            record.cell.backbone,
+            record.weights,
+            record.cell.dataset,
+            str(record.cell.similarity),
+            metric.name,
+            record.body["metrics"].get(metric.name),
+            record.body["n_used"].get(metric.name),
+            record.status,
+        )
+        for record in sorted(records, key=_order)
+        for metric in of_kind(record.body["dataset"]["kind"])
+    ]
+    table = pd.DataFrame(rows, columns=list(SCORES_COLUMNS))
+    return table.astype({"value": "float64", "n_queries": "Int64"})
+
+
+def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per backbone and similarity, ranked by mean_map; incomplete and random rows stand below, unranked."""
+    ordered = sorted(records, key=_order)
+    columns = score_columns(ordered)
+    n_datasets = len({record.cell.dataset for record in ordered})
+    rows = [_row(list(cells), columns, n_datasets) for _, cells in groupby(ordered, key=_line)]
+    ranks = competition_ranks([r["mean_map"] if rankable(r["status"], r["complete"], r["weights"]) else None for r in rows])
+    table = pd.DataFrame(
+        [row | {"rank": rank} for row, rank in zip(rows, ranks, strict=True)], columns=[*LEADING, *columns, *TRAILING]
+    )
+    table = table.astype({"rank": "Int64", **dict.fromkeys([*columns, "mean_map", "params_m", "images_per_s"], "float64")})
+    return table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
+
+
+def score_columns(records: Iterable[Record]) -> list[str]:
+    """`<dataset>.<metric>` of all datasets and metrics, in their order."""
+    kinds = {record.cell.dataset: record.body["dataset"]["kind"] for record in records}
+    return [f"{name}.{metric.name}" for name in sorted(kinds, key=natural) for metric in of_kind(kinds[name])]
+
+
+def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[str, Any]:
+    first = cells[0]
+    values = {f"{c.cell.dataset}.{name}": value for c in cells for name, value in c.body["metrics"].items()}
+    maps = [c.body["metrics"]["map"] for c in cells if c.status == "ok"]
+    complete = len(maps) == n_datasets
+    statuses = {c.status for c in cells}
+    return {
+        "backbone": first.cell.backbone,
+        "similarity": str(first.cell.similarity),
+        "weights": first.weights,
+        "status": next(status for status in ("failed", "unavailable", "ok") if status in statuses),
+        **{column: values.get(column) for column in columns},
+        "mean_map": sum(maps) / len(maps) if complete else None,
+        "n_datasets": len(maps),
+        "complete": complete,
+        "embed_dim": first.body["backbone"]["embed_dim"],
+        "params_m": next((p for c in cells if (p := c.body["backbone"]["params_m"]) is not None), None),
+        "images_per_s": _images_per_s(cells),
+        "device": first.body["hardware"]["device"],
+    }
+
+
+def _images_per_s(cells: Iterable[Record]) -> float | None:
+    """Over all images of the row's datasets: their number by their time."""
+    speeds = [speed for cell in cells if (speed := cell.body["throughput"])]
+    if not speeds:
+        return None
+    return float(sum(s["n_images"] for s in speeds) / sum(s["n_images"] / s["images_per_s"] for s in speeds))
+
+
+def _line(record: Record) -> tuple[Any, ...]:
+    return natural(record.cell.backbone), _similarity_order(record.cell.similarity), record.weights
+
+
+def _order(record: Record) -> tuple[Any, ...]:
+    return *_line(record), natural(record.cell.dataset)
+
+
+def _similarity_order(similarity: Similarity) -> tuple[int, str]:
+    return similarity.chunks or 0, similarity.norm

@@ -1,0 +1,71 @@
+"""The leaderboard for people: the same cells in Markdown and on the console, rounded only here."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bench.records import Record
+
+#: The columns a person reads first: of each dataset its main metrics.
+SHOWN_METRICS = ("map", "micro_ap", "recall@p90")
+
+RANDOM_NOTE = "weights=random: these rows test the harness and say nothing of the backbones; they are not ranked."
+
+
+def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells as text: scores in percent with one decimal, a missing value is an empty cell."""
+    scores = [column for column in table.columns if column.rpartition(".")[2] in SHOWN_METRICS]
+    headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s", "status"]
+    percent = {"mean_map", *scores}
+    rows = [
+        [_text(row[heading], heading in percent) for heading in headings] for row in table.to_dict(orient="records")
+    ]
+    return [f"{h} %" if h in percent else h for h in headings], rows
+
+
+def markdown(table: pd.DataFrame, records: Sequence[Record]) -> str:
+    """The leaderboard with where it comes from, and every backbone that has no row of scores with its reason."""
+    headings, rows = shown(table)
+    frame = pd.DataFrame(rows, columns=headings)
+    body = str(frame.to_markdown(index=False, disable_numparse=True))
+    notes = [RANDOM_NOTE] if any(record.weights == "random" for record in records) else []
+    return "\n\n".join(["# Leaderboard", *notes, body, _machine(records), *_missing(records)]) + "\n"
+
+
+def missing(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Reason -> the backbones, or cells, that have no scores because of it."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record.status != "ok":
+            error = record.body["error"]
+            name = record.cell.backbone if error["phase"] == "weights" else str(record.cell)
+            names = found.setdefault(f"{record.status}: {error['message']}", [])
+            if name not in names:
+                names.append(name)
+    return found
+
+
+def _missing(records: Sequence[Record]) -> list[str]:
+    lines = [f"- {', '.join(names)}: {reason}" for reason, names in missing(records).items()]
+    return ["Without scores:\n\n" + "\n".join(lines)] if lines else []
+
+
+def _machine(records: Sequence[Record]) -> str:
+    """Each distinct combination of machine and code once."""
+    told = {
+        f"{h['cpu']}, {h['cores']} cores, {h['threads']} threads, {h['ram_gb']} GB"
+        f"{', ' + h['gpu'] if h['gpu'] else ''}, {h['os']}, Python {h['python']}, torch {p['torch']}, timm {p['timm']}, "
+        f"pillow {p['pillow']}, commit {(record.body['git']['sha'] or 'unknown')[:12]}"
+        f"{' with local changes' if record.body['git']['dirty'] else ''}, seed {record.body['seed']}"
+        for record in records
+        for h, p in [(record.body["hardware"], record.body["packages"])]
+    }
+    return "Measured on " + "; ".join(sorted(told)) + ". images_per_s includes decoding."
+
+
+def _text(value: object, percent: bool) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{100 * value:.1f}" if percent else f"{value:.1f}"
+    return str(value)

@@ -1,0 +1,28 @@
+"""The files of a report: scores.csv, leaderboard.csv, leaderboard.md."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.files import write_text
+from bench.records import Record
+from bench.report.tables import leaderboard, scores
+from bench.report.text import markdown
+
+
+def write_tables(folder: Path, records: Sequence[Record]) -> tuple[pd.DataFrame, list[Path]]:
+    """Write every table of `records` into `folder`; the leaderboard and the files' paths.
+
+    Tables that hold random weights say so in their names.
+    """
+    mark = ".random" if any(record.weights == "random" for record in records) else ""
+    table = leaderboard(records)
+    texts = {
+        f"leaderboard{mark}.csv": table.to_csv(index=False, lineterminator="\n"),
+        f"leaderboard{mark}.md": markdown(table, records),
+        f"scores{mark}.csv": scores(records).to_csv(index=False, lineterminator="\n"),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return table, [folder / name for name in texts]

@@ -1,0 +1,212 @@
+"""Executes a plan: what is there is kept, what fails fails alone, and every cell leaves a record."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import cells, plan, weights
+from bench.cells import Failure, Outcome
+from bench.errors import DescriptorError, WeightsUnavailable
+from bench.evaluate import evaluate
+from bench.extract import extract
+from bench.interfaces import Backbone, Dataset, Model, Split
+from bench.manifest import Manifest, manifest, unique_images
+from bench.plan import Definition, Plan
+from bench.plugins import Selected
+from bench.records import Config, Record, RunFolder
+from bench.similarity import Similarity
+from bench.store import DescriptorStore, Stored
+
+T = TypeVar("T")
+
+
+class Watch(Protocol):
+    """Told how a run goes, to show it."""
+
+    def cells(self, done: int, total: int) -> Any:
+        """So many of the plan's cells are settled."""
+
+    def images(self, cell: Definition, done: int, total: int) -> Any:
+        """So many images are described for a cell."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset that was read."""
+
+    dataset: Dataset
+    split: Split
+    manifest: Manifest
+
+
+@dataclass
+class Loading:
+    """A backbone whose weights are here, loaded when the first descriptor is missing."""
+
+    chosen: Selected[Backbone]
+    config: Config
+    file: Path | None
+    sha256: str | None
+
+    @cached_property
+    def model(self) -> Model:
+        import torch
+
+        torch.manual_seed(self.config.seed)
+        return self.chosen.item.load(self.config.device, self.file)
+
+
+class Run:
+    """A configured run over a folder; `execute` brings every cell's record up to date."""
+
+    def __init__(
+        self,
+        config: Config,
+        backbones: Sequence[Selected[Backbone]],
+        datasets: Sequence[Dataset],
+        folder: RunFolder,
+        store: DescriptorStore,
+        network: weights.Network,
+        workers: int,
+        argv: list[str],
+        watch: Watch,
+    ) -> None:
+        self.config = config
+        self.backbones = {chosen.item.name: chosen for chosen in backbones}
+        self.datasets = {dataset.name: dataset for dataset in datasets}
+        self.folder = folder
+        self.store = store
+        self.network = network
+        self.workers = workers
+        self.argv = argv
+        self.watch = watch
+        self._data: dict[str, Data | Failure] = {}
+        self._settled = 0
+
+    def execute(self) -> list[Record]:
+        """The records of all cells, those that were there already among them."""
+        similarities = [Similarity.parse(spec) for spec in self.config.similarities]
+        wanted = plan.full(self.backbones, self.datasets, similarities)
+        self._done = {record.cell: record for record in self.folder.records() if record.status == "ok"}
+        self._total = len(wanted)
+        self._settle(0)
+        self._probe()
+        for name, of_backbone in groupby(wanted, key=lambda cell: cell.backbone):
+            self._run_backbone(self.backbones[name], list(of_backbone))
+        return list(self.folder.records())
+
+    def _probe(self) -> None:
+        if self.config.weights == "pretrained":
+            missing = [c.item.weights for c in self.backbones.values() if weights.find(c.item.weights) is None]
+            self.network.probe(url for w in missing if (url := weights.address(w)))
+
+    def _run_backbone(self, chosen: Selected[Backbone], of_backbone: Plan) -> None:
+        loading = _attempt("weights", lambda: self._find_weights(chosen))
+        if isinstance(loading, Failure):
+            self._fail(of_backbone, loading)
+            return
+        for name, of_dataset in groupby(of_backbone, key=lambda cell: cell.dataset):
+            if name not in self._data:
+                self._data[name] = _attempt("dataset", lambda name=name: self._read(name))
+            self._run_dataset(loading, self._data[name], list(of_dataset))
+
+    def _run_dataset(self, loading: Loading, data: Data | Failure, of_dataset: Plan) -> None:
+        if isinstance(data, Failure):
+            self._fail(of_dataset, data, loading)
+            return
+        key = cells.descriptor_key(loading.chosen, self.config, loading.sha256, data.manifest.images_sha256)
+        prints = {cell: cells.fingerprint(key, data.manifest, cell.similarity) for cell in of_dataset}
+        done = [c for c in of_dataset if c in self._done and self._done[c].fingerprint == prints[c]]
+        self._settle(len(done))
+        todo = plan.without_done(of_dataset, done)
+        if not todo:
+            return
+        stored = _attempt("extract", lambda: self._descriptors(loading, data, key, todo[0]))
+        if isinstance(stored, Failure):
+            self._fail(todo, stored, loading, data)
+            return
+        for cell in todo:
+            result = _attempt("evaluate", lambda cell=cell: _score(cell, data, stored, prints[cell]))
+            self._write(cell, result, loading, data)
+
+    def _find_weights(self, chosen: Selected[Backbone]) -> Loading:
+        if self.config.weights == "random":
+            return Loading(chosen, self.config, None, None)
+        file = weights.obtain(chosen.item.weights, self.network)
+        sha256 = weights.verified_sha256(chosen.item.weights, file) if file else None
+        return Loading(chosen, self.config, file, sha256)
+
+    def _read(self, name: str) -> Data:
+        dataset = self.datasets[name]
+        split = dataset.load()
+        return Data(dataset, split, manifest(split))
+
+    def _descriptors(self, loading: Loading, data: Data, key: dict[str, Any], cell: Definition) -> Stored:
+        images = unique_images(data.split)
+
+        def make() -> Stored:
+            done = 0
+
+            def progress(n: int) -> None:
+                nonlocal done
+                done += n
+                self.watch.images(cell, done, len(images))
+
+            preprocess = loading.chosen.item.preprocess
+            found, speed = extract(
+                loading.model, preprocess, images, self.config.batch_size, self.workers, progress
+            )
+            if found.shape[1] != loading.chosen.item.embed_dim:
+                raise DescriptorError(
+                    f"{cell.backbone} declares {loading.chosen.item.embed_dim} dimensions and gave {found.shape[1]}"
+                )
+            return Stored(found, loading.model.n_parameters, speed)
+
+        return self.store.get(key, make)
+
+    def _fail(self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: Data | None = None) -> None:
+        for cell in of:
+            self._write(cell, why, loading, data)
+
+    def _write(
+        self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: Data | None
+    ) -> None:
+        sha256 = loading.sha256 if loading else None
+        backbone, dataset = self.backbones[cell.backbone].item, self.datasets[cell.dataset]
+        found = data.manifest if data else None
+        self.folder.write(cells.record(cell, backbone, dataset, self.config, self.argv, sha256, found, result))
+        self._settle(1)
+
+    def _settle(self, cells_done: int) -> None:
+        self._settled += cells_done
+        self.watch.cells(self._settled, self._total)
+
+
+def _score(cell: Definition, data: Data, stored: Stored, fingerprint: str) -> Outcome:
+    started = time.perf_counter()
+    row_of = {image.id: row for row, image in enumerate(unique_images(data.split))}
+
+    def rows(ids: Iterable[str]) -> NDArray[np.float32]:
+        return np.asarray(stored.descriptors)[[row_of[i] for i in ids]]
+
+    queries = rows(image.id for image in data.split.queries)
+    database = rows(image.id for image in data.split.database)
+    scores = evaluate(queries, database, data.split, data.dataset.kind, cell.similarity)
+    return Outcome(scores, fingerprint, stored, time.perf_counter() - started)
+
+
+def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:
+    """The result of `work`, or why it has none: whatever a plugin raises, the other cells go on."""
+    try:
+        return work()
+    except WeightsUnavailable as error:
+        return Failure("unavailable", phase, type(error).__name__, str(error))
+    except Exception as error:  # noqa: BLE001 - one failing cell never stops the others; its record says why
+        return Failure("failed", phase, type(error).__name__, str(error) or type(error).__name__)

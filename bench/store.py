@@ -1,0 +1,84 @@
+"""The descriptor store: a folder per key, whole or absent, checked when it is opened."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.extract import Throughput
+from bench.files import sha256_file, sha256_text, write_atomic, write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Descriptors [N, D] float32, in the order of the images they were made from, and how they were made."""
+
+    descriptors: NDArray[np.float32]
+    n_parameters: int
+    throughput: Throughput
+
+
+class DescriptorStore:
+    """Descriptors on disk under `root`.
+
+    The key is the sha256 of everything that may change a value (see `key`), so an entry never goes stale; one
+    that is damaged is dropped and made again.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @staticmethod
+    def key(parts: Mapping[str, Any]) -> str:
+        """sha256 of the canonical JSON of `parts`."""
+        return sha256_text(json.dumps({"format": FORMAT, **parts}, sort_keys=True))
+
+    def get(self, parts: Mapping[str, Any], make: Callable[[], Stored]) -> Stored:
+        """The stored descriptors for `parts`, or those of `make()`, stored."""
+        folder = self.root / self.key(parts)
+        found = self._open(folder)
+        return found if found is not None else self._keep(folder, make(), parts)
+
+    def _open(self, folder: Path) -> Stored | None:
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            array = folder / "descriptors.npy"
+            if sha256_file(array) != meta["sha256"]:
+                raise ValueError("checksum")
+            descriptors = np.load(array, mmap_mode="r", allow_pickle=False)
+            return Stored(descriptors, meta["n_parameters"], Throughput(**meta["throughput"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def _keep(self, folder: Path, made: Stored, parts: Mapping[str, Any]) -> Stored:
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=self.root, prefix=".making-"))
+        try:
+            array = temporary / "descriptors.npy"
+            write_atomic(array, lambda stream: np.save(stream, made.descriptors, allow_pickle=False))
+            meta = {
+                "sha256": sha256_file(array),
+                "n_parameters": made.n_parameters,
+                "throughput": asdict(made.throughput),
+                "made_from": dict(parts),
+            }
+            write_json(temporary / "meta.json", meta)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was first with the same entry
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return made

@@ -1,0 +1,1 @@
+"""One module per dataset; modules whose name starts with _ are shared parts."""

@@ -1,0 +1,68 @@
+"""Folders in the form of the DISC21 copy-detection set: references/, queries/, ground_truth.csv."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import DatasetError
+from bench.images import SUFFIXES
+from bench.interfaces import GroundTruth, ImageFile, Split
+
+GROUND_TRUTH = "ground_truth.csv"
+
+
+def read(folder: Path) -> Split:
+    """The split of a folder: ids are file names without suffix, images in the order of their names.
+
+    ground_truth.csv has the columns query_id, reference_id, a row per pair; a query without a match has no row,
+    or an empty reference_id. Raises DatasetError naming the file and row that is wrong.
+    """
+    queries, references = _images(folder / "queries"), _images(folder / "references")
+    row_of = {image.id: row for row, image in enumerate(references)}
+    found: dict[str, list[int]] = {image.id: [] for image in queries}
+    for line, (query, reference) in _pairs(folder / GROUND_TRUTH):
+        where = f"{folder / GROUND_TRUTH}, line {line}"
+        if query not in found:
+            raise DatasetError(f"{where}: there is no query image '{query}' in {folder / 'queries'}")
+        if not reference:
+            continue
+        if reference not in row_of:
+            raise DatasetError(f"{where}: there is no reference image '{reference}' in {folder / 'references'}")
+        if row_of[reference] in found[query]:
+            raise DatasetError(f"{where}: the pair {query}, {reference} stands there twice")
+        found[query].append(row_of[reference])
+    positives = tuple(np.array(sorted(found[image.id]), np.int64) for image in queries)
+    return Split(queries, references, GroundTruth(positives, tuple(np.empty(0, np.int64) for _ in queries)))
+
+
+def write_ground_truth(path: Path, pairs: Iterable[Mapping[str, str]], columns: tuple[str, ...]) -> None:
+    """Write rows as CSV with `columns` in that order."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(pairs)
+
+
+def _images(folder: Path) -> tuple[ImageFile, ...]:
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}: a DISC-form dataset has queries/, references/, {GROUND_TRUTH}")
+    images = [ImageFile(path.stem, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+    if not images:
+        raise DatasetError(f"the folder {folder} holds no image")
+    for one, other in zip(images, images[1:], strict=False):
+        if one.id == other.id:
+            raise DatasetError(f"{one.path} and {other.path} have the same id '{one.id}': rename one of them")
+    return tuple(images)
+
+
+def _pairs(path: Path) -> list[tuple[int, tuple[str, str]]]:
+    if not path.is_file():
+        raise DatasetError(f"there is no ground truth {path}: write it with the columns query_id, reference_id")
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        rows = csv.DictReader(stream)
+        missing = {"query_id", "reference_id"} - set(rows.fieldnames or ())
+        if missing:
+            raise DatasetError(f"{path} lacks the column {' and '.join(sorted(missing))}: its first line names them")
+        return [(rows.line_num, (row["query_id"], row["reference_id"] or "")) for row in rows]

@@ -1,0 +1,28 @@
+"""Any folder in DISC form as a copy-detection dataset: `--datasets disc:DIR`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.interfaces import Dataset, Split
+from bench.plugins import register_dataset
+from datasets import _disc
+
+
+@dataclass(frozen=True)
+class DiscFolder(Dataset):
+    """A copy-detection dataset in `folder`."""
+
+    folder: Path
+
+    def load(self) -> Split:
+        return _disc.read(self.folder)
+
+
+@register_dataset(groups=(), argument="DIR")
+def disc(directory: str) -> Dataset:
+    """The folder DIR with queries/, references/ and ground_truth.csv, called after its last name."""
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise UsageError(f"there is no dataset folder {directory}")
+    return DiscFolder(f"disc:{folder.resolve().name}", "copy", f"the images in {directory}", folder)
