@@ -50,6 +50,7 @@ def _lite(number: int, size: int, crop: int, sha256: str) -> Backbone:
         build=timm_module(f"tf_efficientnet_lite{number}"),
         convert=_convert,
         describe=mean_of_map,
+        channels_last=True,
     )
 
 

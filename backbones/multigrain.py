@@ -47,4 +47,5 @@ def multigrain() -> Backbone:
         build=_build,
         convert=_convert,
         describe=_describe,
+        channels_last=True,
     )

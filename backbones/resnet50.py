@@ -31,4 +31,5 @@ def resnet50() -> Backbone:
         build=timm_module("resnet50"),
         convert=_convert,
         describe=mean_of_map,
+        channels_last=True,
     )

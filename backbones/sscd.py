@@ -50,4 +50,5 @@ def sscd() -> Backbone:
         build=_build,
         convert=_convert,
         describe=_describe,
+        channels_last=True,
     )

@@ -20,4 +20,5 @@ def vicregl() -> Backbone:
         ),
         build=timm_module("resnet50"),
         describe=mean_of_map,
+        channels_last=True,
     )

@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Which image descriptor finds copies? Scores, ranks and times descriptors on retrieval and copy detection.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -65,6 +66,7 @@ def run(
 ) -> None:
     """Score backbones on datasets; goes on where an earlier run of the same command stopped."""
     from bench import console, plugins, provenance
+    from bench.memory import keep_freed_memory
     from bench.paths import home
     from bench.records import Config, RunFolder
     from bench.report import write_tables
@@ -73,6 +75,7 @@ def run(
     from bench.store import DescriptorStore
     from bench.weights import Network
 
+    keep_freed_memory()
     _load(plugin)
     chosen = plugins.backbones.select(backbones)
     data = plugins.datasets.select(datasets)

@@ -47,7 +47,7 @@ class Network:
         if self.offline:
             return "downloads are switched off (--offline or HF_HUB_OFFLINE)"
         self.probe([address])
-        return None if self._answers[_host(address)] else f"no network: {_host(address)} does not answer"
+        return None if self._answers[_host(address)] else f"no network ({_host(address)} does not answer)"
 
 
 def address(weights: Weights) -> str | None:
@@ -113,7 +113,7 @@ def _download(weights: Weights, network: Network) -> Path:
         raise WeightsUnavailable(
             f"the weights {weights.source} are not installed: pip install {weights.source.split(':')[1].split('/')[0]}"
         )
-    by_hand = f"bring {weights.filename} by hand to {_store(weights)} (from {url})"
+    by_hand = f"go online, or bring {url} by hand to {_store(weights)}"
     if reason := network.why_not(url):
         raise WeightsUnavailable(f"{reason}: {by_hand}")
     try:

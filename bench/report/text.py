@@ -13,13 +13,15 @@ RANDOM_NOTE = "weights=random: these rows test the harness and say nothing of th
 
 
 def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells as text: scores in percent with one decimal, a missing value is an empty cell."""
+    """Headings and cells as text: scores in percent with one decimal, a missing value is an empty cell.
+
+    Rows without any score are left out: `missing` tells why they have none.
+    """
     scores = [column for column in table.columns if column.rpartition(".")[2] in SHOWN_METRICS]
     headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s", "status"]
     percent = {"mean_map", *scores}
-    rows = [
-        [_text(row[heading], heading in percent) for heading in headings] for row in table.to_dict(orient="records")
-    ]
+    scored = table[table["n_datasets"] > 0]
+    rows = [[_text(row[heading], heading in percent) for heading in headings] for row in scored.to_dict("records")]
     return [f"{h} %" if h in percent else h for h in headings], rows
 
 
