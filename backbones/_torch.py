@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 State = Mapping[str, "Tensor"]
 # Any, since timm's modules have methods (forward_features) that nn.Module does not declare
 Describe = Callable[[Any, "Tensor"], Descriptors]
+Convert = Callable[[State, Any], State]
 
 MOST_NAMED_KEYS = 5
 
@@ -29,7 +30,7 @@ class TorchBackbone(Backbone):
 
     build: Callable[[], "nn.Module"]
     describe: Describe
-    convert: Callable[[State, "nn.Module"], State] = lambda state, module: state
+    convert: Convert = lambda state, module: state
     read: Callable[[Path], State] = lambda path: read_state(path)
     channels_last: bool = False
 
@@ -88,7 +89,7 @@ def read_state(path: Path) -> State:
 
 
 def load_strictly(module: "nn.Module", state: State, path: Path) -> None:
-    """Load a state that must fit exactly. Raises CheckpointError listing keys that are missing, unknown or misshapen."""
+    """Load a state that must fit exactly. Raises CheckpointError listing the keys that do not fit."""
     own = module.state_dict()
     problems = {
         "lacks": [key for key in own if key not in state],
@@ -96,7 +97,8 @@ def load_strictly(module: "nn.Module", state: State, path: Path) -> None:
         "has of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
     }
     told = "; ".join(
-        f"{what} {', '.join(keys[:MOST_NAMED_KEYS])}" + (f" and {more} more" if (more := len(keys) - MOST_NAMED_KEYS) > 0 else "")
+        f"{what} {', '.join(keys[:MOST_NAMED_KEYS])}"
+        + (f" and {more} more" if (more := len(keys) - MOST_NAMED_KEYS) > 0 else "")
         for what, keys in problems.items()
         if keys
     )
@@ -121,7 +123,7 @@ def under(state: State, prefix: str) -> dict[str, "Tensor"]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def timm_module(arch: str, **options: object) -> Callable[[], "nn.Module"]:
+def timm_module(arch: str, **options: Any) -> Callable[[], "nn.Module"]:
     """Builder of a timm architecture without a classifier; never downloads."""
 
     def build() -> "nn.Module":

@@ -1,15 +1,12 @@
 """The vision transformer ViT-B/16 that five of the candidates share."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from backbones._torch import State, TorchBackbone, cls_and_tokens, timm_module, without
 from bench.interfaces import Backbone, Preprocess, Weights
 
-if TYPE_CHECKING:
-    from torch import nn
 
-
-def convert(state: State, module: "nn.Module") -> State:
+def convert(state: State, module: Any) -> State:
     """From timm's or the authors' own checkpoint; a classifier is left out."""
     from timm.models.vision_transformer import checkpoint_filter_fn
 

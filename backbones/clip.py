@@ -8,7 +8,7 @@ from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
 from bench.plugins import register_backbone
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 SHA256 = "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"
 
@@ -17,10 +17,11 @@ def _read(path: Path) -> State:
     """The state of OpenAI's TorchScript archive: it carries code, which is why its hash is pinned."""
     import torch
 
-    return {key: value.float() for key, value in torch.jit.load(path, map_location="cpu").state_dict().items()}
+    archive: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    return {key: value.float() for key, value in archive.state_dict().items()}
 
 
-def _convert(state: State, module: "nn.Module") -> State:
+def _convert(state: State, module: Any) -> State:
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     converted: State = checkpoint_filter_fn(dict(state), module)

@@ -19,7 +19,13 @@ _INVERTED = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_OUTSIDE = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 
 
 def _convert(state: State, module: Any) -> State:
@@ -45,7 +51,10 @@ def _lite(number: int, size: int, crop: int, sha256: str) -> Backbone:
         embed_dim=1280,
         preprocess=Preprocess(size=size, crop=crop, mean=HALF, std=HALF),
         weights=Weights(
-            f"package:{package}/models/{file}", licence="Apache-2.0", pretraining="ImageNet-1k, labels", sha256=sha256
+            f"package:{package}/models/{file}",
+            licence="Apache-2.0",
+            pretraining="ImageNet-1k, labels",
+            sha256=sha256,
         ),
         build=timm_module(f"tf_efficientnet_lite{number}"),
         convert=_convert,

@@ -74,7 +74,8 @@ def _color(image: Pixels) -> NDArray[np.float32]:
     hue, saturation, value = np.moveaxis(np.asarray(Image.fromarray(image).convert("HSV")), 2, 0)
     cells = (hue >> 4).astype(np.int64) * 16 + (saturation >> 6) * 4 + (value >> 6)
     counts = np.bincount(cells.ravel(), minlength=256)
-    return np.sqrt(counts / counts.sum()).astype(np.float32)
+    shares: NDArray[np.float32] = np.sqrt(counts / counts.sum()).astype(np.float32)
+    return shares
 
 
 def _training_free(

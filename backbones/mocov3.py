@@ -1,16 +1,13 @@
 """MoCo v3 (Chen, Xie, He, ICCV 2021)."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from backbones._torch import State, TorchBackbone, cls_and_tokens, nested, timm_module, under, without
 from bench.interfaces import Backbone, Preprocess, Weights
 from bench.plugins import register_backbone
 
-if TYPE_CHECKING:
-    from torch import nn
 
-
-def _convert(state: State, module: "nn.Module") -> State:
+def _convert(state: State, module: Any) -> State:
     # {"epoch", "arch", "state_dict", ...}: the base encoder is the one the authors evaluate, not its momentum copy
     trained = nested(state, "state_dict")
     return without(under(trained, "module.base_encoder."), "head.")

@@ -20,7 +20,7 @@ def _build() -> "nn.Module":
     return module
 
 
-def _convert(state: State, module: "nn.Module") -> State:
+def _convert(state: State, module: Any) -> State:
     # {"model_state": ...} with features.*, pool.p and a classifier that is not used here
     trained = nested(state, "model_state")
     return {**under(trained, "features."), "gem_p": trained["pool.p"].reshape(())}

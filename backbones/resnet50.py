@@ -1,16 +1,13 @@
 """ResNet-50 (He et al., CVPR 2016), supervised, torchvision's first recipe."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from backbones._torch import State, TorchBackbone, mean_of_map, timm_module, without
 from bench.interfaces import Backbone, Preprocess, Weights
 from bench.plugins import register_backbone
 
-if TYPE_CHECKING:
-    from torch import nn
 
-
-def _convert(state: State, module: "nn.Module") -> State:
+def _convert(state: State, module: Any) -> State:
     return without(state, "fc.")
 
 

@@ -18,7 +18,7 @@ def _build() -> "nn.Module":
     return nn.ModuleDict({"trunk": timm_module("resnet50")(), "projection": nn.Linear(2048, 512)})
 
 
-def _convert(state: State, module: "nn.Module") -> State:
+def _convert(state: State, module: Any) -> State:
     # torchvision form: backbone.* with the projection where a ResNet has its classifier
     def rename(key: str) -> str:
         key = key.removeprefix("backbone.")

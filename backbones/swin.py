@@ -7,13 +7,13 @@ from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
 from bench.plugins import register_backbone
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
-def _convert(state: State, module: "nn.Module") -> State:
+def _convert(state: State, module: Any) -> State:
     from timm.models.swin_transformer import checkpoint_filter_fn
 
-    return without(checkpoint_filter_fn(state, module), "head.")
+    return without(checkpoint_filter_fn(dict(state), module), "head.")
 
 
 def _describe(module: Any, batch: "Tensor") -> Descriptors:
@@ -30,7 +30,9 @@ def swin() -> Backbone:
         embed_dim=1024,
         preprocess=Preprocess(),
         weights=Weights(
-            "hub:timm/swin_base_patch4_window7_224.ms_in1k/model.safetensors", licence="MIT", pretraining="ImageNet-1k, labels"
+            "hub:timm/swin_base_patch4_window7_224.ms_in1k/model.safetensors",
+            licence="MIT",
+            pretraining="ImageNet-1k, labels",
         ),
         build=timm_module("swin_base_patch4_window7_224"),
         convert=_convert,

@@ -49,6 +49,11 @@ def similarities() -> list[dict[str, Any]]:
 def metrics() -> list[dict[str, Any]]:
     """Every metric that a run computes."""
     return [
-        {"name": metric.name, "kinds": list(metric.kinds), "averages_over": metric.unit, "description": metric.description}
+        {
+            "name": metric.name,
+            "kinds": list(metric.kinds),
+            "averages_over": metric.unit,
+            "description": metric.description,
+        }
         for metric in measured.METRICS
     ]

@@ -54,7 +54,12 @@ def descriptor_key(
     backbone = chosen.item
     kind = weights_kind(backbone, config)
     # a plugin's descriptors depend on its file, on the classes it builds on, and on the shared parts of backbones/
-    files = {chosen.source, *(ROOT / "backbones").glob("_*.py"), ROOT / "bench/images.py", ROOT / "bench/extract.py"}
+    files = {
+        chosen.source,
+        *(ROOT / "backbones").glob("_*.py"),
+        ROOT / "bench/images.py",
+        ROOT / "bench/extract.py",
+    }
     files |= {Path(inspect.getfile(c)) for c in type(backbone).__mro__ if c.__module__ not in ("abc", "builtins")}
     return {
         "backbone": backbone.name,
@@ -94,7 +99,7 @@ def record(
         {
             "schema_version": SCHEMA_VERSION,
             "status": "ok" if ok else result.status if isinstance(result, Failure) else None,
-            "error": None if ok else asdict(result),  # type: ignore[call-overload]
+            "error": None if ok else asdict(result),
             "fingerprint": ok.fingerprint if ok else None,
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "duration_s": round(ok.duration_s, 3) if ok else None,
@@ -102,7 +107,13 @@ def record(
             "preprocess": asdict(backbone.preprocess) | {"query_crop": False},
             "dataset": {"name": dataset.name, "kind": dataset.kind, **(_manifest(data) if data else {})},
             "similarity": _similarity(cell.similarity),
-            "postprocess": {"l2": True, "pca_dim": None, "whiten": False, "fit_set": None, "score_norm": None},
+            "postprocess": {
+                "l2": True,
+                "pca_dim": None,
+                "whiten": False,
+                "fit_set": None,
+                "score_norm": None,
+            },
             "search": {"candidates": "full", "tie_rule": "pessimistic"},
             "metrics": {name: score.value for name, score in ok.scores.items()} if ok else {},
             "n_used": {name: score.n_queries for name, score in ok.scores.items()} if ok else {},

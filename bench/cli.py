@@ -38,7 +38,8 @@ class Listed(StrEnum):
 
 
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file that registers backbones or datasets; repeatable.")
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file that registers backbones or datasets; repeatable."),
 ]
 
 
@@ -59,7 +60,9 @@ def run(
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
-    weights: Annotated[WeightsChoice, typer.Option(help="random: tests the harness, is never ranked.")] = WeightsChoice.pretrained,
+    weights: Annotated[
+        WeightsChoice, typer.Option(help="random: tests the harness, is never ranked.")
+    ] = WeightsChoice.pretrained,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run folder anew.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
     plugin: Plugins = None,

@@ -62,7 +62,9 @@ def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence
     headings, rows = shown(table)
     drawn = Table(title="Leaderboard", title_justify="left")
     for heading in headings:
-        drawn.add_column(heading, justify="left" if heading in ("backbone", "similarity", "weights", "status") else "right")
+        drawn.add_column(
+            heading, justify="left" if heading in ("backbone", "similarity", "weights", "status") else "right"
+        )
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)

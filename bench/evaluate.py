@@ -9,7 +9,11 @@ from bench.similarity import Similarity, top_k
 
 
 def evaluate(
-    queries: NDArray[np.float32], database: NDArray[np.float32], split: Split, kind: Kind, similarity: Similarity
+    queries: NDArray[np.float32],
+    database: NDArray[np.float32],
+    split: Split,
+    kind: Kind,
+    similarity: Similarity,
 ) -> dict[str, Score]:
     """Scores by metric name, from the full ranking of the database [M, D] for every query [N, D]."""
     truth = ignore_self(split)

@@ -33,7 +33,9 @@ def manifest(split: Split) -> Manifest:
         with ThreadPoolExecutor() as pool:
             hashes = dict(zip((i.id for i in images), pool.map(lambda i: sha256_file(i.path), images), strict=True))
     except FileNotFoundError as error:
-        raise DatasetError(f"the image {error.filename} is missing: restore it or remove it from the dataset") from error
+        raise DatasetError(
+            f"the image {error.filename} is missing: restore it or remove it from the dataset"
+        ) from error
     lines = [f"query\t{image.id}\t{hashes[image.id]}" for image in split.queries]
     lines += [f"database\t{image.id}\t{hashes[image.id]}" for image in split.database]
     truth = split.ground_truth

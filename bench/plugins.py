@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from bench.errors import UsageError
 from bench.interfaces import Backbone, Dataset
@@ -33,7 +33,7 @@ class Named(Protocol):
 
 
 T = TypeVar("T", bound=Named)
-Factory = TypeVar("Factory", bound=Callable[..., Named])
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,12 @@ class Registry(Generic[T]):
         self.package = package
         self._entries: dict[str, Entry[T]] = {}
 
-    def register(self, groups: Iterable[str] = ("plugin",), argument: str | None = None) -> Callable[[Factory], Factory]:
+    def register(
+        self, groups: Iterable[str] = ("plugin",), argument: str | None = None
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Decorator for a factory function; its name is the plugin's name."""
 
-        def keep(factory: Factory) -> Factory:
+        def keep(factory: Callable[P, T]) -> Callable[P, T]:
             name = factory.__name__
             known = self._entries.get(name)
             if known is not None and known.make.__module__ != factory.__module__:
@@ -176,7 +178,7 @@ def load_file(path: Path) -> None:
         spec.loader.exec_module(module)
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's file may raise anything; the sentence names the file
+    except Exception as error:
         raise UsageError(f"the plugin {path} does not run: {type(error).__name__}: {error}") from error
 
 

@@ -25,7 +25,10 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
 @cache
 def git() -> dict[str, Any]:
     """Commit of this checkout and whether tracked files differ from it; None outside a repository."""
-    return {"sha": _git("rev-parse", "HEAD"), "dirty": None if (s := _git("status", "--porcelain")) is None else bool(s)}
+    return {
+        "sha": _git("rev-parse", "HEAD"),
+        "dirty": None if (s := _git("status", "--porcelain")) is None else bool(s),
+    }
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 
 def competition_ranks(values: Sequence[float | None]) -> list[int | None]:
     """Ranks from 1 by falling value; equal values share the better rank, None has none."""
-    ranks = pd.Series(values, dtype="float64").rank(method="min", ascending=False)
+    ranks = pd.Series(np.array(values, np.float64)).rank(method="min", ascending=False)
     return [None if pd.isna(rank) else int(rank) for rank in ranks]
 
 

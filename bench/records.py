@@ -78,7 +78,9 @@ class RunFolder:
         if before is not None and before != wanted and not overwrite:
             changed = [key for key in wanted if before.get(key) != wanted[key]]
             told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
-            raise UsageError(f"the folder {path} belongs to another run ({told}): choose another --output or --overwrite")
+            raise UsageError(
+                f"the folder {path} belongs to another run ({told}): choose another --output or --overwrite"
+            )
         if before is None and not overwrite and path.is_dir() and any(path.iterdir()):
             raise UsageError(f"the folder {path} is not empty and not a run's: choose another --output or --overwrite")
         try:
@@ -87,7 +89,9 @@ class RunFolder:
             folder.records_path.mkdir(parents=True, exist_ok=True)
             write_json(path / "run.json", wanted)
         except OSError as error:
-            raise UsageError(f"can't write to the output folder {path} ({error.strerror}): choose another --output") from error
+            raise UsageError(
+                f"can't write to the output folder {path} ({error.strerror}): choose another --output"
+            ) from error
         return folder
 
     @classmethod

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -114,7 +114,7 @@ class Run:
             return
         for name, of_dataset in groupby(of_backbone, key=lambda cell: cell.dataset):
             if name not in self._data:
-                self._data[name] = _attempt("dataset", lambda name=name: self._read(name))
+                self._data[name] = _attempt("dataset", partial(self._read, name))
             self._run_dataset(loading, self._data[name], list(of_dataset))
 
     def _run_dataset(self, loading: Loading, data: Data | Failure, of_dataset: Plan) -> None:
@@ -133,7 +133,7 @@ class Run:
             self._fail(todo, stored, loading, data)
             return
         for cell in todo:
-            result = _attempt("evaluate", lambda cell=cell: _score(cell, data, stored, prints[cell]))
+            result = _attempt("evaluate", partial(_score, cell, data, stored, prints[cell]))
             self._write(cell, result, loading, data)
 
     def _find_weights(self, chosen: Selected[Backbone]) -> Loading:
@@ -160,9 +160,7 @@ class Run:
                 self.watch.images(cell, done, len(images))
 
             preprocess = loading.chosen.item.preprocess
-            found, speed = extract(
-                loading.model, preprocess, images, self.config.batch_size, self.workers, progress
-            )
+            found, speed = extract(loading.model, preprocess, images, self.config.batch_size, self.workers, progress)
             if found.shape[1] != loading.chosen.item.embed_dim:
                 raise DescriptorError(
                     f"{cell.backbone} declares {loading.chosen.item.embed_dim} dimensions and gave {found.shape[1]}"
@@ -171,13 +169,13 @@ class Run:
 
         return self.store.get(key, make)
 
-    def _fail(self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: Data | None = None) -> None:
+    def _fail(
+        self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: Data | None = None
+    ) -> None:
         for cell in of:
             self._write(cell, why, loading, data)
 
-    def _write(
-        self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: Data | None
-    ) -> None:
+    def _write(self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: Data | None) -> None:
         sha256 = loading.sha256 if loading else None
         backbone, dataset = self.backbones[cell.backbone].item, self.datasets[cell.dataset]
         found = data.manifest if data else None

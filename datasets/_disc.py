@@ -1,6 +1,7 @@
 """Folders in the form of the DISC21 copy-detection set: references/, queries/, ground_truth.csv."""
 
 import csv
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -47,11 +48,13 @@ def write_ground_truth(path: Path, pairs: Iterable[Mapping[str, str]], columns: 
 
 def _images(folder: Path) -> tuple[ImageFile, ...]:
     if not folder.is_dir():
-        raise DatasetError(f"there is no folder {folder}: a DISC-form dataset has queries/, references/, {GROUND_TRUTH}")
+        raise DatasetError(
+            f"there is no folder {folder}: a DISC-form dataset has queries/, references/, {GROUND_TRUTH}"
+        )
     images = [ImageFile(path.stem, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
     if not images:
         raise DatasetError(f"the folder {folder} holds no image")
-    for one, other in zip(images, images[1:], strict=False):
+    for one, other in itertools.pairwise(images):
         if one.id == other.id:
             raise DatasetError(f"{one.path} and {other.path} have the same id '{one.id}': rename one of them")
     return tuple(images)

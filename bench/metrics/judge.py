@@ -56,9 +56,7 @@ def _pessimistic_ranks(
     return (ahead + np.cumsum(positive, axis=1) - 1).astype(np.int64)
 
 
-def _labels(
-    indices: NDArray[np.int64], members: tuple[NDArray[np.int64], ...], n_database: int
-) -> NDArray[np.bool_]:
+def _labels(indices: NDArray[np.int64], members: tuple[NDArray[np.int64], ...], n_database: int) -> NDArray[np.bool_]:
     labels = np.zeros(indices.shape, bool)
     for row, (found, chosen) in enumerate(zip(indices, members, strict=True)):
         if chosen.size and not 0 <= chosen.min() <= chosen.max() < n_database:

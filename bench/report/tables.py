@@ -43,11 +43,16 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     columns = score_columns(ordered)
     n_datasets = len({record.cell.dataset for record in ordered})
     rows = [_row(list(cells), columns, n_datasets) for _, cells in groupby(ordered, key=_line)]
-    ranks = competition_ranks([r["mean_map"] if rankable(r["status"], r["complete"], r["weights"]) else None for r in rows])
-    table = pd.DataFrame(
-        [row | {"rank": rank} for row, rank in zip(rows, ranks, strict=True)], columns=[*LEADING, *columns, *TRAILING]
+    ranks = competition_ranks(
+        [r["mean_map"] if rankable(r["status"], r["complete"], r["weights"]) else None for r in rows]
     )
-    table = table.astype({"rank": "Int64", **dict.fromkeys([*columns, "mean_map", "params_m", "images_per_s"], "float64")})
+    table = pd.DataFrame(
+        [row | {"rank": rank} for row, rank in zip(rows, ranks, strict=True)],
+        columns=[*LEADING, *columns, *TRAILING],
+    )
+    table = table.astype(
+        {"rank": "Int64", **dict.fromkeys([*columns, "mean_map", "params_m", "images_per_s"], "float64")}
+    )
     return table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
 
 

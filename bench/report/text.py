@@ -56,8 +56,8 @@ def _machine(records: Sequence[Record]) -> str:
     """Each distinct combination of machine and code once."""
     told = {
         f"{h['cpu']}, {h['cores']} cores, {h['threads']} threads, {h['ram_gb']} GB"
-        f"{', ' + h['gpu'] if h['gpu'] else ''}, {h['os']}, Python {h['python']}, torch {p['torch']}, timm {p['timm']}, "
-        f"pillow {p['pillow']}, commit {(record.body['git']['sha'] or 'unknown')[:12]}"
+        f"{', ' + h['gpu'] if h['gpu'] else ''}, {h['os']}, Python {h['python']}, "
+        f"torch {p['torch']}, timm {p['timm']}, pillow {p['pillow']}, commit {(record.body['git']['sha'] or 'unknown')[:12]}"
         f"{' with local changes' if record.body['git']['dirty'] else ''}, seed {record.body['seed']}"
         for record in records
         for h, p in [(record.body["hardware"], record.body["packages"])]

@@ -40,7 +40,9 @@ def top_k(queries: ArrayOrTensor, database: ArrayOrTensor, k: int, similarity: S
     """
     q, x = _checked(queries, "queries"), _checked(database, "database")
     if q.shape[1] != x.shape[1]:
-        raise DescriptorError(f"queries have {q.shape[1]} dimensions and the database {x.shape[1]}: compare like with like")
+        raise DescriptorError(
+            f"queries have {q.shape[1]} dimensions and the database {x.shape[1]}: compare like with like"
+        )
     if not 1 <= k <= len(x):
         raise DescriptorError(f"k is {k}, but the database has {len(x)} descriptors: choose k from 1 to {len(x)}")
     similarity.require_divides(q.shape[1])
@@ -86,7 +88,8 @@ def _block_scores(q: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.
     best = q[0] @ x[0].T
     for q_chunk, x_chunk in zip(q[1:], x[1:], strict=True):
         np.maximum(best, q_chunk @ x_chunk.T, out=best)
-    return best.astype(np.float32)
+    rounded: NDArray[np.float32] = best.astype(np.float32)
+    return rounded
 
 
 def _sort_keys(scores: NDArray[np.float32], first_index: int) -> NDArray[np.uint64]:

@@ -31,7 +31,9 @@ def _crop(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.
 
 def _rotate(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
     angle = rng.choice((-1, 1)) * rng.real(5, 40)
-    return image.rotate(angle, Image.Resampling.BILINEAR, expand=True, fillcolor=rng.choice(((0, 0, 0), (255, 255, 255))))
+    return image.rotate(
+        angle, Image.Resampling.BILINEAR, expand=True, fillcolor=rng.choice(((0, 0, 0), (255, 255, 255)))
+    )
 
 
 def _flip(image: Image.Image, rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
@@ -98,9 +100,7 @@ EDITS = (
 )
 
 
-def edited(
-    image: Image.Image, edits: Sequence[Edit], rng: Rng, others: Sequence[Image.Image]
-) -> Image.Image:
+def edited(image: Image.Image, edits: Sequence[Edit], rng: Rng, others: Sequence[Image.Image]) -> Image.Image:
     """The image after the edits, in their order."""
     for edit in edits:
         image = edit.apply(image, rng, others)
