@@ -16,7 +16,8 @@ from bench.plan import Definition
 from bench.records import Record
 from bench.report.text import RANDOM_NOTE, missing, shown
 
-out = Console(width=None if os.isatty(1) else 200)
+# no markup: names such as chunked@16[norm=chunk] are text, not styles
+out = Console(width=None if os.isatty(1) else 200, markup=False, highlight=False)
 progress_out = Console(stderr=True)
 
 
@@ -33,7 +34,7 @@ class Watching:
     def cells(self, done: int, total: int) -> None:
         self._progress.update(self._cells, completed=done, total=total)
 
-    def images(self, cell: Definition, done: int, total: int) -> None:
+    def images(self, cell: Definition, total: int, done: int) -> None:
         if cell != self._of:
             self._of, self._started = cell, time.perf_counter()
             self._progress.reset(self._images, description=str(cell), total=total, visible=True)
@@ -47,7 +48,7 @@ class Watching:
 def watching() -> Iterator[Watching]:
     """A progress display on stderr for the time of a run."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total}"),
         TextColumn("{task.fields[speed]}"),
@@ -71,7 +72,7 @@ def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence
     if any(record.weights == "random" for record in records):
         out.print(RANDOM_NOTE)
     for reason, names in missing(records).items():
-        out.print(f"{', '.join(names)}: {reason}", markup=False, soft_wrap=True)
+        out.print(f"{', '.join(names)}: {reason}", soft_wrap=True)
     n_ok = sum(record.status == "ok" for record in records)
     out.print(f"{n_ok} of {len(records)} cells have scores; written: {', '.join(map(str, files))}", soft_wrap=True)
 

@@ -39,7 +39,7 @@ def extract(
     workers: int,
     on_progress: Callable[[int], Any] = lambda done: None,
 ) -> tuple[NDArray[np.float32], Throughput]:
-    """Global descriptors [N, D] of `images`, in their order.
+    """Global descriptors [N, D] of `images`, in their order; `on_progress` is told how many are done.
 
     Raises ImageError for a file that can't be read, DescriptorError for a descriptor that is not finite.
     """
@@ -53,7 +53,7 @@ def extract(
             described = _describe(model, tensors)
             _require_finite(described, images[first : first + batch_size])
             rows.append(described)
-            on_progress(len(tensors))
+            on_progress(first + len(tensors))
             if first == 0 and len(images) > batch_size:
                 counted, counted_from = len(images) - len(tensors), time.perf_counter()
     seconds = time.perf_counter() - counted_from

@@ -1,4 +1,4 @@
-"""The plan of a run: cells in the order they are computed, shrunk by small filters named after what they drop."""
+"""The plan of a run: cells in the order they are computed, shrunk by filters named after what they drop."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -29,8 +29,3 @@ def full(backbones: Iterable[str], datasets: Collection[str], similarities: Coll
 def without_done(plan: Plan, done: Collection[Definition]) -> Plan:
     """Drops the cells whose record is already there."""
     return [cell for cell in plan if cell not in done]
-
-
-def without_backbones(plan: Plan, names: Collection[str]) -> Plan:
-    """Drops the cells of backbones that can't be had."""
-    return [cell for cell in plan if cell.backbone not in names]

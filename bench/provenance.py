@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench.errors import UsageError
 from bench.files import sha256_file, sha256_text
 from bench.plugins import ROOT
 
@@ -56,14 +57,16 @@ def code_hash(files: Iterable[Path]) -> str:
 
 
 def resolve_device(name: str) -> str:
-    """The device that `auto` means here: cuda, else mps, else cpu."""
+    """The device of that name; `auto` means cuda, else mps, else cpu. Raises UsageError where it is not here."""
     import torch
 
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    here = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    here = (["cuda"] if here else []) + here + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
+    if name == "auto":
+        return here[0]
+    if name not in here:
+        raise UsageError(f"there is no device '{name}' here: choose {', '.join(['auto', *here])}")
+    return name
 
 
 def _version(name: str) -> str | None:

@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.plan import Definition
 from bench.similarity import Similarity
 
 SCHEMA_VERSION = 1
+CONFIG = "run.json"
 
 Status = Literal["ok", "failed", "unavailable"]
 WeightsKind = Literal["pretrained", "random"]
@@ -66,33 +69,37 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records_path = path / "records"
+        self._lock = FileLock(self.records_path / ".lock")
 
     @classmethod
     def open(cls, path: Path, config: Config, overwrite: bool) -> "RunFolder":
         """Create the folder, or go on in it. Raises UsageError where it belongs to another configuration."""
         folder = cls(path)
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"the output {path} is a file: choose a folder")
-        before = folder.config() if (path / "run.json").exists() else None
         wanted = json.loads(json.dumps(asdict(config)))
-        if before is not None and before != wanted and not overwrite:
-            changed = [key for key in wanted if before.get(key) != wanted[key]]
-            told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
-            raise UsageError(
-                f"the folder {path} belongs to another run ({told}): choose another --output or --overwrite"
-            )
-        if before is None and not overwrite and path.is_dir() and any(path.iterdir()):
-            raise UsageError(f"the folder {path} is not empty and not a run's: choose another --output or --overwrite")
+        if not overwrite:
+            folder._require_same(wanted)
         try:
-            if overwrite:
-                folder._clear()
             folder.records_path.mkdir(parents=True, exist_ok=True)
-            write_json(path / "run.json", wanted)
+            folder._lock.acquire(timeout=0)
+            folder._clear(everything=overwrite)
+            write_json(path / CONFIG, wanted)
+        except Timeout as error:
+            raise UsageError(f"another run is writing to {path}: wait for it, or choose another --output") from error
         except OSError as error:
-            raise UsageError(
-                f"can't write to the output folder {path} ({error.strerror}): choose another --output"
-            ) from error
+            raise UsageError(f"can't write to the folder {path} ({error.strerror}): choose another --output") from error
         return folder
+
+    def _require_same(self, wanted: Mapping[str, Any]) -> None:
+        """Raises UsageError where the folder holds something else than an earlier part of the same run."""
+        path, remedy = self.path, "choose another --output, or --overwrite"
+        if (path / CONFIG).exists():
+            before = self.config()
+            changed = [key for key in wanted if before.get(key) != wanted[key]]
+            if changed:
+                told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
+                raise UsageError(f"the folder {path} belongs to another run ({told}): {remedy}")
+        elif path.is_dir() and any(entry.name != "records" and entry.suffix != ".tmp" for entry in path.iterdir()):
+            raise UsageError(f"the folder {path} is not empty and not a run's: {remedy}")
 
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
@@ -104,7 +111,7 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """The configuration in run.json. Raises UsageError where it can't be read."""
-        return _read(self.path / "run.json")
+        return _read(self.path / CONFIG)
 
     def write(self, record: Record) -> None:
         """Write or replace a cell's record."""
@@ -121,9 +128,10 @@ class RunFolder:
                 )
             yield Record(body)
 
-    def _clear(self) -> None:
-        """Drop what a run writes, and nothing else."""
-        for pattern in ("records/*.json", "scores*.csv", "leaderboard*.csv", "leaderboard*.md", "run.json"):
+    def _clear(self, everything: bool) -> None:
+        """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""
+        written = ("records/*.json", "scores*.csv", "leaderboard*.csv", "leaderboard*.md", CONFIG)
+        for pattern in ("records/.*.tmp", ".*.tmp", *(written if everything else ())):
             for path in self.path.glob(pattern):
                 path.unlink()
 

@@ -33,8 +33,8 @@ class Watch(Protocol):
     def cells(self, done: int, total: int) -> Any:
         """So many of the plan's cells are settled."""
 
-    def images(self, cell: Definition, done: int, total: int) -> Any:
-        """So many images are described for a cell."""
+    def images(self, cell: Definition, total: int, done: int) -> Any:
+        """So many of the images are described for a cell."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Run:
         todo = plan.without_done(of_dataset, done)
         if not todo:
             return
-        stored = _attempt("extract", lambda: self._descriptors(loading, data, key, todo[0]))
+        stored = self.store.find(key) or self._describe(loading, data, key, todo[0])
         if isinstance(stored, Failure):
             self._fail(todo, stored, loading, data)
             return
@@ -139,41 +139,42 @@ class Run:
     def _find_weights(self, chosen: Selected[Backbone]) -> Loading:
         if self.config.weights == "random":
             return Loading(chosen, self.config, None, None)
-        file = weights.obtain(chosen.item.weights, self.network)
-        sha256 = weights.verified_sha256(chosen.item.weights, file) if file else None
-        return Loading(chosen, self.config, file, sha256)
+        obtained = weights.obtain(chosen.item.weights, self.network)
+        return Loading(chosen, self.config, obtained.path if obtained else None, obtained.sha256 if obtained else None)
 
     def _read(self, name: str) -> Data:
         dataset = self.datasets[name]
         split = dataset.load()
         return Data(dataset, split, manifest(split))
 
-    def _descriptors(self, loading: Loading, data: Data, key: dict[str, Any], cell: Definition) -> Stored:
+    def _describe(self, loading: Loading, data: Data, key: dict[str, Any], cell: Definition) -> Stored | Failure:
+        model = _attempt("weights", lambda: loading.model)
+        if isinstance(model, Failure):
+            return model
         images = unique_images(data.split)
+        progress = partial(self.watch.images, cell, len(images))
 
         def make() -> Stored:
-            done = 0
-
-            def progress(n: int) -> None:
-                nonlocal done
-                done += n
-                self.watch.images(cell, done, len(images))
-
-            preprocess = loading.chosen.item.preprocess
-            found, speed = extract(loading.model, preprocess, images, self.config.batch_size, self.workers, progress)
-            if found.shape[1] != loading.chosen.item.embed_dim:
+            backbone = loading.chosen.item
+            found, speed = extract(model, backbone.preprocess, images, self.config.batch_size, self.workers, progress)
+            if found.shape[1] != backbone.embed_dim:
                 raise DescriptorError(
-                    f"{cell.backbone} declares {loading.chosen.item.embed_dim} dimensions and gave {found.shape[1]}"
+                    f"{backbone.name} declares {backbone.embed_dim} dimensions, it gave {found.shape[1]}"
                 )
-            return Stored(found, loading.model.n_parameters, speed)
+            made = Stored(found, model.n_parameters, speed)
+            self.store.keep(key, made)
+            return made
 
-        return self.store.get(key, make)
+        return _attempt("extract", make)
 
     def _fail(
         self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: Data | None = None
     ) -> None:
         for cell in of:
-            self._write(cell, why, loading, data)
+            if why.status == "unavailable" and cell in self._done:
+                self._settle(1)  # its weights have gone since; what was computed with them stays
+            else:
+                self._write(cell, why, loading, data)
 
     def _write(self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: Data | None) -> None:
         sha256 = loading.sha256 if loading else None

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,9 @@ class DescriptorStore:
         """sha256 of the canonical JSON of `parts`."""
         return sha256_text(json.dumps({"format": FORMAT, **parts}, sort_keys=True))
 
-    def get(self, parts: Mapping[str, Any], make: Callable[[], Stored]) -> Stored:
-        """The stored descriptors for `parts`, or those of `make()`, stored."""
+    def find(self, parts: Mapping[str, Any]) -> Stored | None:
+        """The stored descriptors for `parts`, mapped from disk; None where there are none, or they are damaged."""
         folder = self.root / self.key(parts)
-        found = self._open(folder)
-        return found if found is not None else self._keep(folder, make(), parts)
-
-    def _open(self, folder: Path) -> Stored | None:
         try:
             meta = json.loads((folder / "meta.json").read_text())
             array = folder / "descriptors.npy"
@@ -61,7 +57,9 @@ class DescriptorStore:
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
-    def _keep(self, folder: Path, made: Stored, parts: Mapping[str, Any]) -> Stored:
+    def keep(self, parts: Mapping[str, Any], made: Stored) -> None:
+        """Store descriptors. Raises OSError (no permission, full disk); nothing is then stored."""
+        folder = self.root / self.key(parts)
         self.root.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=self.root, prefix=".making-"))
         try:
@@ -81,4 +79,3 @@ class DescriptorStore:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return made

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -80,22 +81,26 @@ def find(weights: Weights) -> Path | None:
     return None
 
 
-def obtain(weights: Weights, network: Network) -> Path | None:
-    """The weights file, downloaded if need be and its hash verified; None for a training-free descriptor.
+@dataclass(frozen=True)
+class Obtained:
+    """A weights file whose hash was verified."""
+
+    path: Path
+    sha256: str
+
+
+def obtain(weights: Weights, network: Network) -> Obtained | None:
+    """The weights file, downloaded if need be; None for a training-free descriptor.
 
     Raises WeightsUnavailable (no network, no such file), CheckpointError (wrong hash).
     """
     if weights.source == TRAINING_FREE:
         return None
-    path = find(weights)
-    if path is None:
-        path = _download(weights, network)
-    verified_sha256(weights, path)
-    return path
+    path = find(weights) or _download(weights, network)
+    return Obtained(path, _verified_sha256(weights, path))
 
 
-def verified_sha256(weights: Weights, path: Path) -> str:
-    """The sha256 of a weights file. Raises CheckpointError where it is not the pinned one."""
+def _verified_sha256(weights: Weights, path: Path) -> str:
     found = sha256_file(path)
     note = path.with_name(path.name + ".sha256")
     pinned = weights.sha256 or (note.read_text().strip() if note.is_file() else None)

@@ -31,7 +31,7 @@ def markdown(table: pd.DataFrame, records: Sequence[Record]) -> str:
     frame = pd.DataFrame(rows, columns=headings)
     body = str(frame.to_markdown(index=False, disable_numparse=True))
     notes = [RANDOM_NOTE] if any(record.weights == "random" for record in records) else []
-    return "\n\n".join(["# Leaderboard", *notes, body, _machine(records), *_missing(records)]) + "\n"
+    return "\n\n".join(["# Leaderboard", *notes, body, _measured_on(records), *_missing(records)]) + "\n"
 
 
 def missing(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -52,17 +52,28 @@ def _missing(records: Sequence[Record]) -> list[str]:
     return ["Without scores:\n\n" + "\n".join(lines)] if lines else []
 
 
-def _machine(records: Sequence[Record]) -> str:
+def _measured_on(records: Sequence[Record]) -> str:
     """Each distinct combination of machine and code once."""
-    told = {
-        f"{h['cpu']}, {h['cores']} cores, {h['threads']} threads, {h['ram_gb']} GB"
-        f"{', ' + h['gpu'] if h['gpu'] else ''}, {h['os']}, Python {h['python']}, "
-        f"torch {p['torch']}, timm {p['timm']}, pillow {p['pillow']}, commit {(record.body['git']['sha'] or 'unknown')[:12]}"
-        f"{' with local changes' if record.body['git']['dirty'] else ''}, seed {record.body['seed']}"
-        for record in records
-        for h, p in [(record.body["hardware"], record.body["packages"])]
-    }
-    return "Measured on " + "; ".join(sorted(told)) + ". images_per_s includes decoding."
+    return (
+        "Measured on "
+        + "; ".join(sorted({_machine(record) for record in records}))
+        + ". images_per_s includes decoding."
+    )
+
+
+def _machine(record: Record) -> str:
+    hardware, packages, git = (record.body[part] for part in ("hardware", "packages", "git"))
+    return ", ".join(
+        [
+            hardware["cpu"],
+            *([hardware["gpu"]] if hardware["gpu"] else []),
+            f"{hardware['cores']} cores, {hardware['threads']} threads, {hardware['ram_gb']} GB",
+            f"{hardware['os']}, Python {hardware['python']}",
+            *(f"{name} {packages[name]}" for name in ("torch", "timm", "pillow")),
+            f"commit {(git['sha'] or 'unknown')[:12]}" + (" with local changes" if git["dirty"] else ""),
+            f"seed {record.body['seed']}",
+        ]
+    )
 
 
 def _text(value: object, percent: bool) -> str:

@@ -13,7 +13,7 @@ FORMS = {
     "global": "cosine of whole descriptors",
     "chunked@K": "largest product of K aligned equal chunks; the whole vector is L2-normalised, then split "
     "(Somepalli et al. 2023)",
-    "chunked@K[norm=chunk]": "the same with every chunk L2-normalised by itself: an image is 1 to itself",
+    "chunked@K[norm=chunk]": "the same with each chunk L2-normalised by itself, so that an image is 1 to itself",
 }
 
 _CHUNKED = re.compile(r"chunked@(?P<chunks>[1-9][0-9]*)(\[norm=(?P<norm>vector|chunk)\])?")
@@ -38,7 +38,7 @@ class Similarity:
             return cls()
         match = _CHUNKED.fullmatch(text)
         if match is None:
-            raise UsageError(f"there is no similarity '{text}': write {' or '.join(FORMS)} (K: number of chunks)")
+            raise UsageError(f"there is no similarity '{text}': write {', '.join(FORMS)} (K: number of chunks)")
         return cls(int(match["chunks"]), "chunk" if match["norm"] == "chunk" else "vector")
 
     def __str__(self) -> str:
