@@ -45,7 +45,9 @@ def test_golden_average_precision(ranks: list[int], n: int, trapezoid: float, fi
     assert average_precision(ranks, n) == average_precision(ranks[::-1], n, "finite") == pytest.approx(finite, abs=5e-7)
 
 
-def ranking(order: list[int], ok: list[int], junk: list[int]) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64]]:
+def ranking(
+    order: list[int], ok: list[int], junk: list[int]
+) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64]]:
     """Judged ranks of one query whose database came back in that order."""
     scores = -np.arange(len(order), dtype=np.float32)[None]
     truth = GroundTruth((np.array(ok, np.int64),), (np.array(junk, np.int64),))
@@ -111,9 +113,7 @@ def test_a_pair_that_stands_twice_in_the_ground_truth_counts_twice() -> None:
 
 
 queries = st.lists(
-    st.integers(1, 12).flatmap(
-        lambda n: st.tuples(st.sets(st.integers(0, 40), max_size=n).map(sorted), st.just(n))
-    ),
+    st.integers(1, 12).flatmap(lambda n: st.tuples(st.sets(st.integers(0, 40), max_size=n).map(sorted), st.just(n))),
     min_size=1,
     max_size=8,
 )

@@ -136,7 +136,9 @@ def test_default_norm_is_vector() -> None:
     assert parse_all("global, chunked@4,global") == [Similarity(), Similarity(4)]
 
 
-@pytest.mark.parametrize("text", ["", "gobal", "chunked", "chunked@0", "chunked@-2", "chunked@4[norm=row]", "chunked@4x"])
+@pytest.mark.parametrize(
+    "text", ["", "gobal", "chunked", "chunked@0", "chunked@-2", "chunked@4[norm=row]", "chunked@4x"]
+)
 def test_unknown_specs_are_told_the_forms(text: str) -> None:
     with pytest.raises(UsageError, match="chunked@K"):
         Similarity.parse(text)
