@@ -56,8 +56,7 @@ def address(weights: Weights) -> str | None:
     scheme, _, rest = weights.source.partition(":")
     if scheme == "hub":
         owner, repo, file = rest.split("/", 2)
-        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-        return f"{endpoint}/{owner}/{repo}/resolve/main/{file}"
+        return f"{_hub()}/{owner}/{repo}/resolve/main/{file}"
     return weights.source if scheme in {"http", "https"} else None
 
 
@@ -126,7 +125,7 @@ def _download(weights: Weights, network: Network) -> Path:
             from huggingface_hub import hf_hub_download
 
             owner, repo, file = weights.source.removeprefix("hub:").split("/", 2)
-            return Path(hf_hub_download(f"{owner}/{repo}", file))
+            return Path(hf_hub_download(f"{owner}/{repo}", file, endpoint=_hub()))
         return _fetch(url, _store(weights), weights.sha256)
     except (OSError, ValueError) as error:
         sentence = " ".join(str(error).split())[:200]
@@ -158,6 +157,10 @@ def _store(weights: Weights) -> Path:
     # the folder names the source, since different sources publish files of one name (model.safetensors)
     folder = weights.source.partition(":")[2].strip("/").rsplit("/", 1)[0].replace("/", "__")
     return paths.home() / "weights" / folder / weights.filename
+
+
+def _hub() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def _host(url: str) -> str:

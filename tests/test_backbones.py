@@ -231,9 +231,13 @@ def test_clip(tmp_path: Path) -> None:
     projection = (0.05 * torch.randn(768, 512, generator=generator)).half().float()
 
     names = {
-        "norm1": "ln_1", "norm2": "ln_2", "attn.qkv.weight": "attn.in_proj_weight", "attn.qkv.bias": "attn.in_proj_bias",
-        "attn.proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
-    }  # fmt: skip
+        "norm1": "ln_1",
+        "norm2": "ln_2",
+        "attn.qkv.": "attn.in_proj_",
+        "attn.proj": "attn.out_proj",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+    }
 
     def openai(key: str) -> str:
         for ours, theirs in names.items():

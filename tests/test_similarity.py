@@ -58,7 +58,7 @@ vectors = arrays(np.float32, (9, 8), elements=st.integers(-2, 2).map(float)).fil
 
 
 @settings(max_examples=150, deadline=None)
-@given(q=vectors, x=vectors, spec=st.sampled_from(SPECS[:4] + ["chunked@8[norm=chunk]"]), k=st.integers(1, 9))
+@given(q=vectors, x=vectors, spec=st.sampled_from([*SPECS[:4], "chunked@8[norm=chunk]"]), k=st.integers(1, 9))
 def test_ties_go_to_the_lower_index(q: NDArray[np.float32], x: NDArray[np.float32], spec: str, k: int) -> None:
     similarity = Similarity.parse(spec)
     found = top_k(q, x, k, similarity)

@@ -1,0 +1,93 @@
+"""Decoding: orientation, depth, and files that are broken or huge."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import images
+from bench.errors import ImageError
+from bench.extract import extract
+from bench.interfaces import NATIVE, Descriptors, ImageFile, Preprocess
+
+
+def test_exif_orientation_is_applied(photo: Path, tmp_path: Path) -> None:
+    upright = Image.open(photo).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(images.decode(tmp_path / "turned.png")), np.asarray(upright))
+
+
+def test_sixteen_bit_greys_are_scaled_not_clipped(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert np.array_equal(np.asarray(images.decode(tmp_path / "deep.png"))[0, :, 0], np.arange(256))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
+def test_every_mode_becomes_rgb(mode: str, photo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    Image.open(photo).convert(mode).save(path)
+    assert images.load(path, NATIVE).shape == (3, 300, 451)
+
+
+def spoiled(folder: Path, photo: Path) -> dict[str, Path]:
+    """Files that can't be decoded, by what is wrong with them."""
+    whole = folder / "whole.jpg"
+    Image.open(photo).convert("RGB").save(whole)
+    content = whole.read_bytes()
+    files = {"cut.jpg": content[: len(content) // 2], "empty.png": b"", "page.jpg": b"<!DOCTYPE html><html></html>"}
+    for name, broken in files.items():
+        (folder / name).write_bytes(broken)
+    Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
+    return {name: folder / name for name in [*files, "huge.png", "missing.jpg"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cut.jpg", "truncated"),
+        ("empty.png", "cannot identify"),
+        ("page.jpg", "cannot identify"),
+        ("huge.png", "20000 x 10000 pixels"),
+        ("missing.jpg", "no such file"),
+    ],
+)
+def test_a_broken_file_is_named(name: str, told: str, photo: Path, tmp_path: Path) -> None:
+    path = spoiled(tmp_path, photo)[name]
+    with pytest.raises(ImageError, match=told) as error:
+        images.decode(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+class Corner:
+    """Describes an image by its first pixel and its shape."""
+
+    n_parameters = 0
+
+    def describe(self, batch: torch.Tensor) -> Descriptors:
+        shape = torch.tensor(batch.shape[2:]).expand(len(batch), 2)
+        return Descriptors(torch.cat([batch[:, :, 0, 0].float(), shape.float()], 1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_extraction_keeps_the_order_of_images_of_any_shape(batch_size: int, workers: int, tmp_path: Path) -> None:
+    files = []
+    for number in range(20):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (5 + number % 3, 4 + number % 2), (number, 2 * number, 3 * number)).save(path)
+        files.append(ImageFile(str(number), path))
+    seen: list[int] = []
+    found, speed = extract(Corner(), NATIVE, files, batch_size, workers, seen.append)
+    assert found.tolist() == [[n, 2 * n, 3 * n, 4 + n % 2, 5 + n % 3] for n in range(20)]
+    assert seen[-1] == 20 and seen == sorted(seen) and speed.n_images == 20 and speed.images_per_s > 0
+
+
+def test_squash_ignores_the_shape_and_short_keeps_it(photo: Path) -> None:
+    assert images.load(photo, Preprocess("squash", 64, None)).shape == (3, 64, 64)
+    assert images.load(photo, Preprocess("short", 64, None)).shape == (3, 64, 96)
+    assert images.load(photo, Preprocess("short", 64, 48)).shape == (3, 48, 48)
