@@ -10,8 +10,10 @@ import PIL
 from PIL import Image
 
 from bench import paths
+from bench.errors import DatasetError
 from bench.files import sha256_file, sha256_text
 from bench.interfaces import Dataset, Split
+from bench.manifest import manifest
 from bench.plugins import register_dataset
 from datasets import _disc
 from datasets.demo._drawn import drawn
@@ -24,6 +26,7 @@ N_COPIES = 180  # queries with a match in demo_copies
 UNMATCHED_EVERY = 6  # each sixth tile is kept out of the database, for queries without a match
 N_VIEWS = 8  # database views of a scene in demo_retrieval, beside QUERY_VIEWS
 QUERY_VIEWS = 4
+BUILT = "manifest.sha256"  # of the dataset as it was built
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,12 @@ class Demo(Dataset):
         folder = paths.home() / "datasets" / self.name / _recipe()
         if not folder.is_dir():
             _build(folder, self.items())
-        return _disc.read(folder)
+        split = _disc.read(folder)
+        if manifest(split).sha256 != (folder / BUILT).read_text():
+            raise DatasetError(
+                f"the dataset {folder} was changed since it was built: delete it, it is then built again"
+            )
+        return split
 
 
 @register_dataset(groups=("demo",))
@@ -137,6 +145,7 @@ def _build(folder: Path, items: Iterator[Item]) -> None:
                     {"query_id": item.id, "reference_id": match, "edits": item.edits} for match in item.matches or ("",)
                 ]
         _disc.write_ground_truth(making / _disc.GROUND_TRUTH, rows, ("query_id", "reference_id", "edits"))
+        (making / BUILT).write_text(manifest(_disc.read(making)).sha256)
         try:
             making.rename(folder)
         except OSError:

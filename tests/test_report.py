@@ -1,0 +1,154 @@
+"""Tables from records alone: what is missing, what has no rank, and that they can be rebuilt."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.ranking import competition_ranks
+from bench.records import Record
+from bench.report import leaderboard, scores
+from bench.report.text import markdown, missing
+from tests.conftest import Bench
+
+
+@pytest.fixture(scope="module")
+def folder(bench: Bench, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with four cells."""
+    out = tmp_path_factory.mktemp("report") / "out"
+    ran = bench("run", "--backbones", "dhash,pdq", "--datasets", f"disc:{small}", "--output", out)
+    assert ran.returncode == 0, ran.stderr
+    return out
+
+
+Make = Callable[..., Record]
+
+
+@pytest.fixture
+def make(folder: Path) -> Make:
+    """Records like the real ones, with other names and scores."""
+    body = json.loads(next((folder / "records").glob("pdq*global*.json")).read_text())
+
+    def record(
+        backbone: str, dataset: str, value: float | None, weights: str = "pretrained", status: str = "ok"
+    ) -> Record:
+        made: dict[str, Any] = copy.deepcopy(body)
+        made["status"] = status
+        made["backbone"] |= {"name": backbone, "weights": weights}
+        made["dataset"] |= {"name": dataset, "kind": "retrieval"}
+        made["metrics"] = {} if value is None else {"map": value, "map_rop": value / 2}
+        made["throughput"] = None if value is None else made["throughput"] | {"images_per_s": 10.0, "n_images": 30}
+        made["error"] = None if status == "ok" else {"phase": "weights", "type": "E", "message": f"no {backbone}"}
+        return Record(made)
+
+    return record
+
+
+def test_an_incomplete_row_has_no_rank_and_no_mean(make: Make) -> None:
+    records = [
+        make("a", "one", 0.5),
+        make("a", "two", 0.7),
+        make("b", "one", 0.9),
+        make("b", "two", None, status="failed"),
+    ]
+    table = leaderboard(records).set_index("backbone")
+    assert list(table.index) == ["a", "b"] and table.loc["a", "rank"] == 1 and table.loc["a", "mean_map"] == 0.6
+    assert (
+        pd.isna(table.loc["b", "rank"]) and pd.isna(table.loc["b", "mean_map"]) and pd.isna(table.loc["b", "two.map"])
+    )
+    assert table.loc["b", "one.map"] == 0.9 and table.loc["b", "status"] == "failed"
+    assert list(table["n_datasets"]) == [2, 1] and list(table["complete"]) == [True, False]
+
+
+def test_random_weights_are_never_ranked_beside_real_ones(make: Make) -> None:
+    records = [make("a", "one", 0.5), make("b", "one", 0.9, weights="random"), make("c", "one", 0.4, weights="none")]
+    table = leaderboard(records).set_index("backbone")
+    assert table["rank"].astype(object).where(table["rank"].notna(), None).to_dict() == {"a": 1, "c": 2, "b": None}
+    assert "weights=random" in markdown(leaderboard(records), records)
+
+
+def test_equal_scores_share_a_rank() -> None:
+    assert competition_ranks([0.5, 0.9, None, 0.5, 0.1]) == [2, 1, None, 2, 4]
+    assert competition_ranks([None]) == [None]
+
+
+def test_missing_is_an_empty_cell_never_zero(make: Make) -> None:
+    records = [make("a", "one", 0.0), make("b", "one", None, status="unavailable")]
+    lines = leaderboard(records).to_csv(index=False).splitlines()
+    assert lines[1].startswith("1,a,global,pretrained,ok,0.0,0.0,,,,0.0,1,True,256,0.0,10.0,cpu")
+    assert lines[2].startswith(",b,global,pretrained,unavailable,,,,,,,0,False,256,0.0,,cpu")
+    long = scores(records)
+    assert long[long["backbone"] == "b"]["value"].isna().all()
+    assert missing(records) == {"unavailable: no b": ["b"]}
+    assert "- b: unavailable: no b" in markdown(leaderboard(records), records)
+
+
+def test_speed_is_over_all_images(make: Make) -> None:
+    fast, slow = make("a", "one", 0.5), make("a", "two", 0.5)
+    fast.body["throughput"].update(images_per_s=100.0, n_images=100)
+    slow.body["throughput"].update(images_per_s=10.0, n_images=10)
+    assert leaderboard([fast, slow])["images_per_s"].tolist() == [55.0]
+
+
+def test_columns_follow_the_datasets_in_natural_order(make: Make) -> None:
+    columns = list(leaderboard([make("a", "d10", 0.1), make("a", "d9", 0.1)]).columns)
+    assert columns.index("d9.map") < columns.index("d9.mrr") < columns.index("d10.map")
+
+
+def test_report_rebuilds_the_tables_from_the_records(bench: Bench, folder: Path) -> None:
+    tables = {path.name: path.read_bytes() for path in folder.glob("*.csv")} | {
+        path.name: path.read_bytes() for path in folder.glob("*.md")
+    }
+    for name in tables:
+        (folder / name).unlink()
+    ran = bench("report", folder)
+    assert ran.returncode == 0 and "leaderboard.csv" in ran.stdout
+    assert {name: (folder / name).read_bytes() for name in tables} == tables
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{", "can't be read as JSON"), ("[]", "is not a record"), ('{"schema_version": 99}', "has schema 99")],
+)
+def test_a_file_that_is_no_record_is_named(content: str, told: str, bench: Bench, folder: Path) -> None:
+    wrong = folder / "records/zz.json"
+    wrong.write_text(content)
+    ran = bench("report", folder)
+    wrong.unlink()
+    assert ran.returncode == 2 and told in ran.stderr and "zz.json" in ran.stderr
+
+
+def test_a_folder_without_records_is_told(bench: Bench, tmp_path: Path) -> None:
+    ran = bench("report", tmp_path)
+    assert ran.returncode == 2 and "holds no records" in ran.stderr
+
+
+@pytest.mark.parametrize("what", ["backbones", "datasets", "similarities", "metrics"])
+def test_list(what: str, bench: Bench) -> None:
+    rows = json.loads(bench("list", what, "--json").stdout)
+    shown = bench("list", what).stdout
+    assert len(rows) >= 3 and all(row["name"] in shown for row in rows)
+    if what == "backbones":
+        here = {row["name"]: row["weights_here"] for row in rows}
+        assert here["efficientnet_lite0"] and here["pdq"] and not here["dino"]
+        assert all({"source", "licence", "embed_dim"} <= row.keys() for row in rows)
+
+
+def test_help_imports_nothing_heavy(bench: Bench) -> None:
+    import subprocess
+    import sys
+
+    from tests.conftest import ROOT
+
+    code = (
+        "import sys; sys.argv = ['bench', '--help']\n"
+        "from bench.cli import main\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'timm', 'pandas', 'numpy') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.endswith("[]\n") and "run" in ran.stdout

@@ -1,0 +1,308 @@
+"""Whole runs as real processes: what they leave, how they resume, how they fail."""
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT, Bench, make_disc
+from tests.test_images import spoiled
+
+TRAINING_FREE = "color,dhash,pdq,phash"
+
+
+def arguments(data: Path, output: Path, backbones: str = TRAINING_FREE, *more: str) -> list[str]:
+    return ["run", "--backbones", backbones, "--datasets", f"disc:{data}", "--output", str(output), *more]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def untimed(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str).drop(columns="images_per_s")
+
+
+def modified(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "records").glob("*.json")}
+
+
+def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Path) -> None:
+    ran = bench(*arguments(small, tmp_path / "out", "efficientnet_lite0,dhash"))
+    assert ran.returncode == 0, ran.stderr
+    assert "efficientnet_lite0" in ran.stdout and "leaderboard.csv" in ran.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "leaderboard.csv",
+        "leaderboard.md",
+        "records",
+        "run.json",
+        "scores.csv",
+    ]
+    board = rows(tmp_path / "out/leaderboard.csv")
+    metrics = ["map", "map_rop", "hit@1", "recall@10", "mrr", "micro_ap", "recall@p90", "threshold@p90"]
+    assert list(board[0]) == [
+        *("rank", "backbone", "similarity", "weights", "status"),
+        *(f"disc:small.{metric}" for metric in metrics),
+        *("mean_map", "n_datasets", "complete", "embed_dim", "params_m", "images_per_s", "device"),
+    ]
+    best = next(row for row in board if row["backbone"] == "efficientnet_lite0" and row["similarity"] == "global")
+    assert (best["weights"], best["status"], best["complete"]) == ("pretrained", "ok", "True")
+    assert (best["n_datasets"], best["embed_dim"], best["params_m"], best["device"]) == ("1", "1280", "3.371008", "cpu")
+    assert float(best["disc:small.hit@1"]) == 1.0 and best["mean_map"] == best["disc:small.map"]
+    maps = [float(row["mean_map"]) for row in board]
+    assert maps == sorted(maps, reverse=True)
+    assert [int(row["rank"]) for row in board] == [1 + sum(other > value for other in maps) for value in maps]
+    scores = rows(tmp_path / "out/scores.csv")
+    assert list(scores[0]) == [
+        *("backbone", "weights", "dataset", "similarity", "metric", "value", "n_queries", "status")
+    ]
+    assert len(scores) == 2 * 2 * len(metrics)
+    used = {row["metric"]: row["n_queries"] for row in scores}
+    assert used["map"] == "6" and used["micro_ap"] == "8"
+
+
+def test_a_record_says_where_its_numbers_come_from(bench: Bench, small: Path, tmp_path: Path) -> None:
+    bench(*arguments(small, tmp_path / "out", "efficientnet_lite0"))
+    (path,) = (tmp_path / "out/records").glob("efficientnet_lite0--disc_small--chunked@16-*.json")
+    body = json.loads(path.read_text())
+    assert body["schema_version"] == 1 and body["status"] == "ok" and body["error"] is None
+    assert body["backbone"]["weights_sha256"].startswith("57934424")
+    assert body["similarity"] == {"spec": "chunked@16", "kind": "chunked", "chunks": 16, "chunk_norm": "vector"}
+    assert body["preprocess"]["size"] == 256 and body["preprocess"]["query_crop"] is False
+    assert body["search"] == {"candidates": "full", "tie_rule": "pessimistic"}
+    assert body["dataset"]["n_queries"] == 8 and body["dataset"]["n_queries_without_positive"] == 2
+    assert len(body["dataset"]["manifest_sha256"]) == 64 and body["argv"][:2] == ["bench", "run"]
+    assert body["hardware"]["cpu"] and body["packages"]["torch"] and body["throughput"]["includes_decode"] is True
+
+
+def test_the_same_command_computes_nothing_again(bench: Bench, small: Path, tmp_path: Path) -> None:
+    command = arguments(small, tmp_path / "out")
+    bench(*command)
+    before, table = modified(tmp_path / "out"), (tmp_path / "out/leaderboard.csv").read_bytes()
+    assert bench(*command).returncode == 0
+    assert modified(tmp_path / "out") == before
+    assert (tmp_path / "out/leaderboard.csv").read_bytes() == table
+
+
+def test_another_configuration_needs_overwrite(bench: Bench, small: Path, tmp_path: Path) -> None:
+    bench(*arguments(small, tmp_path / "out", "dhash"))
+    before = modified(tmp_path / "out")
+    (tmp_path / "out/notes.txt").write_text("mine")
+    other = arguments(small, tmp_path / "out", "phash", "--seed", "7")
+    refused = bench(*other)
+    assert refused.returncode == 2 and modified(tmp_path / "out") == before
+    assert "backbones was ['dhash'], now ['phash']; seed was 0, now 7" in refused.stderr
+    assert bench(*other, "--overwrite").returncode == 0
+    assert {row["backbone"] for row in rows(tmp_path / "out/leaderboard.csv")} == {"phash"}
+    assert not modified(tmp_path / "out").keys() & before.keys()
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_something_else_is_left_alone(bench: Bench, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    refused = bench(*arguments(small, tmp_path, "dhash"))
+    assert refused.returncode == 2 and "is not empty and not a run's" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_tables(small: Path, tmp_path: Path) -> None:
+    """SIGKILL after the first, third, ... record, then to the end; beside it an undisturbed run elsewhere."""
+
+    def start(name: str) -> "subprocess.Popen[bytes]":
+        environment = os.environ | {"BENCH_HOME": str(tmp_path / f"{name}-home")}
+        command = [sys.executable, "-m", "bench", *arguments(small, tmp_path / name)]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    assert start("whole").wait() == 0
+    killed = 0
+    for wanted in (0, 1, 3, 5):
+        process = start("killed")
+        while process.poll() is None and len(list((tmp_path / "killed/records").glob("*.json"))) <= wanted:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        for path in (tmp_path / "killed/records").glob("*.json"):
+            json.loads(path.read_text())
+    assert killed >= 2
+    assert start("killed").wait() == 0
+    assert (tmp_path / "killed/scores.csv").read_bytes() == (tmp_path / "whole/scores.csv").read_bytes()
+    pd.testing.assert_frame_equal(
+        untimed(tmp_path / "killed/leaderboard.csv"), untimed(tmp_path / "whole/leaderboard.csv")
+    )
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+def test_two_runs_do_not_write_to_one_folder(bench: Bench, small: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    bench(*arguments(small, tmp_path / "out", "dhash"))
+    with FileLock(tmp_path / "out/records/.lock"):
+        refused = bench(*arguments(small, tmp_path / "out", "dhash"))
+    assert refused.returncode == 2 and "another run is writing to" in refused.stderr
+
+
+@pytest.mark.parametrize("broken", ["cut.jpg", "empty.png", "page.jpg", "huge.png"])
+def test_a_broken_image_fails_its_dataset_alone(
+    broken: str, bench: Bench, small: Path, photo: Path, tmp_path: Path
+) -> None:
+    bad = make_disc(tmp_path / "bad", photo)
+    spoil = spoiled(tmp_path, photo)[broken]
+    shutil.copy(spoil, bad / "references" / broken)
+    out = tmp_path / "out"
+    ran = bench("run", "--backbones", "dhash", "--datasets", f"disc:{bad},disc:{small}", "--output", out)
+    assert ran.returncode == 3 and f"references/{broken}" in ran.stdout and "Traceback" not in ran.stdout + ran.stderr
+    for row in rows(out / "leaderboard.csv"):
+        assert row["disc:small.map"] and not row["disc:bad.map"]
+        assert (row["rank"], row["mean_map"], row["status"], row["complete"]) == ("", "", "failed", "False")
+    values = {row["value"] for row in rows(out / "scores.csv") if row["dataset"] == "disc:bad"}
+    assert values == {""}
+    (bad / "references" / broken).unlink()
+    mended = bench("run", "--backbones", "dhash", "--datasets", f"disc:{bad},disc:{small}", "--output", out)
+    assert mended.returncode == 0 and all(row["rank"] for row in rows(out / "leaderboard.csv"))
+
+
+def test_a_changed_image_is_never_served_from_the_cache(bench: Bench, photo: Path, tmp_path: Path) -> None:
+    data = make_disc(tmp_path / "data", photo)
+    bench(*arguments(data, tmp_path / "out", "dhash"))
+    before = rows(tmp_path / "out/scores.csv")
+    for number in range(6):
+        shutil.copy(data / "references/r11.png", data / "queries" / f"q{number}.jpg")
+    assert bench(*arguments(data, tmp_path / "out", "dhash")).returncode == 0
+    after = rows(tmp_path / "out/scores.csv")
+    assert float(before[0]["value"]) > 0.9 > 0.5 > float(after[0]["value"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda d: (d / "ground_truth.csv").write_text("query_id,reference_id\nq9,r00\n"), "line 2: there is no query"),
+        (lambda d: (d / "ground_truth.csv").write_text("query_id,reference_id\nq1,r99\n"), "no reference image 'r99'"),
+        (lambda d: (d / "ground_truth.csv").write_text("query_id,reference_id\nq1,r01\nq1,r01\n"), "line 3: the pair"),
+        (
+            lambda d: (d / "ground_truth.csv").write_text("query,reference\n"),
+            "lacks the column query_id and reference_id",
+        ),
+        (lambda d: (d / "ground_truth.csv").unlink(), "there is no ground truth"),
+        (lambda d: shutil.rmtree(d / "references"), "there is no folder"),
+    ],
+)
+def test_a_wrong_dataset_is_told(spoil, told: str, bench: Bench, photo: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    data = make_disc(tmp_path / "data", photo)
+    spoil(data)
+    ran = bench(*arguments(data, tmp_path / "out", "dhash"))
+    assert ran.returncode == 3 and told in ran.stdout, ran.stdout
+
+
+def test_weights_that_cannot_be_had(bench: Bench, small: Path, tmp_path: Path) -> None:
+    """No failure through a group; a failure where the backbone was named."""
+    chosen = arguments(small, tmp_path / "group", "candidates", "--offline", "--similarities", "global")
+    started = time.monotonic()
+    group = bench(*chosen)
+    assert group.returncode == 0 and time.monotonic() - started < 60
+    assert "downloads are switched off" in group.stdout and "by hand to" in group.stdout
+    board = rows(tmp_path / "group/leaderboard.csv")
+    assert len(board) == 10 and {row["status"] for row in board} == {"unavailable"}
+    assert {row["rank"] + row["mean_map"] + row["disc:small.map"] for row in board} == {""}
+    named = bench(*arguments(small, tmp_path / "named", "dhash,sscd"), HF_HUB_OFFLINE="1")
+    assert named.returncode == 3
+    assert {row["backbone"] for row in rows(tmp_path / "named/leaderboard.csv") if row["rank"]} == {"dhash"}
+
+
+def test_scores_stay_where_their_weights_have_gone(bench: Bench, small: Path, tmp_path: Path) -> None:
+    from bench import plugins, weights
+
+    origin = plugins.backbones.select("vicregl")[0].item.weights
+    import torch
+    import torchvision
+
+    state = torchvision.models.resnet50().state_dict()
+    by_hand = weights._store(origin)
+    by_hand.parent.mkdir(parents=True)
+    torch.save({k: v for k, v in state.items() if not k.startswith("fc.")}, by_hand)
+    command = arguments(small, tmp_path / "out", "vicregl", "--offline")
+    assert bench(*command).returncode == 0
+    before = (tmp_path / "out/scores.csv").read_bytes()
+    by_hand.unlink()
+    assert bench(*command).returncode == 0
+    assert (tmp_path / "out/scores.csv").read_bytes() == before
+
+
+def test_random_weights_say_so_everywhere_and_have_no_rank(bench: Bench, small: Path, tmp_path: Path) -> None:
+    """All ten candidates, by their true architectures."""
+    chosen = arguments(small, tmp_path / "out", "candidates,dhash", "--weights", "random")
+    ran = bench(*chosen)
+    assert ran.returncode == 0, ran.stdout
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == [
+        "leaderboard.random.csv",
+        "leaderboard.random.md",
+        "run.json",
+        "scores.random.csv",
+    ]
+    board = rows(tmp_path / "out/leaderboard.random.csv")
+    assert len(board) == 22
+    for row in board:
+        random = row["backbone"] != "dhash"
+        assert (row["weights"], bool(row["rank"])) == (("random", False) if random else ("none", True))
+        assert row["mean_map"] and row["status"] == "ok"
+    for path in (tmp_path / "out/records").glob("*.json"):
+        body = json.loads(path.read_text())
+        assert (body["backbone"]["weights"] == "random") == ("--random--" in path.name) == ("dhash" not in path.name)
+    assert "weights=random" in ran.stdout and "weights=random" in (tmp_path / "out/leaderboard.random.md").read_text()
+
+
+def test_random_weights_follow_the_seed(bench: Bench, small: Path, tmp_path: Path) -> None:
+    def scores(name: str, seed: int) -> bytes:
+        home = {"BENCH_HOME": str(tmp_path / f"{name}-home")}
+        command = arguments(small, tmp_path / name, "resnet50", "--weights", "random", "--seed", str(seed))
+        assert bench(*command, **home).returncode == 0
+        return (tmp_path / name / "scores.random.csv").read_bytes()
+
+    assert scores("a", 1) == scores("b", 1) != scores("c", 2)
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_half_written(small: Path, tmp_path: Path) -> None:
+    """The kernel refuses files over 2 kB, as a full disk does."""
+    command = [sys.executable, "-m", "bench", *arguments(small, tmp_path / "out", "dhash")]
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )
+    assert ran.returncode == 1
+    assert "error: File too large" in ran.stderr and "Traceback" not in ran.stderr
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] in (
+        ["run.json", ".lock"],
+        [".lock", "run.json"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        (["--backbones", "dnio"], "did you mean dino"),
+        (["--datasets", "demo_copie"], "did you mean demo_copies"),
+        (["--datasets", "disc:/nowhere"], "there is no dataset folder /nowhere"),
+        (["--similarities", "chunkd@4"], "write global, chunked@K"),
+        (["--device", "cuda:99"], "there is no device 'cuda:99'"),
+        (["--output", "/dev/null/out"], "can't write to the folder /dev/null/out"),
+        (["--batch-size", "0"], "batch-size"),
+        (["--weights", "trained"], "weights"),
+    ],
+)
+def test_a_wrong_call_exits_with_2(chosen: list[str], told: str, bench: Bench, tmp_path: Path) -> None:
+    ran = bench("run", "--backbones", "dhash", "--output", tmp_path / "out", *chosen)
+    assert ran.returncode == 2 and told in ran.stderr and "Traceback" not in ran.stderr
