@@ -1,6 +1,7 @@
 """What a person sees in the terminal: progress, the leaderboard, lists."""
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -61,11 +63,11 @@ def watching() -> Iterator[Watching]:
 def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence[Path]) -> None:
     """The leaderboard, what has no scores and why, and where the files are."""
     headings, rows = shown(table)
-    drawn = Table(title="Leaderboard", title_justify="left")
+    drawn = Table(title="Leaderboard", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in headings:
-        drawn.add_column(
-            heading, justify="left" if heading in ("backbone", "similarity", "weights", "status") else "right"
-        )
+        is_name = heading in ("backbone", "similarity", "weights")
+        broken = re.sub(r"[._]", "\n", heading)  # columns of numbers stay narrow
+        drawn.add_column(broken, justify="left" if is_name else "right", no_wrap=is_name, min_width=5, overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)

@@ -18,7 +18,7 @@ def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     Rows without any score are left out: `missing` tells why they have none.
     """
     scores = [column for column in table.columns if column.rpartition(".")[2] in SHOWN_METRICS]
-    headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s", "status"]
+    headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s"]
     percent = {"mean_map", *scores}
     scored = table[table["n_datasets"] > 0]
     rows = [[_text(row[heading], heading in percent) for heading in headings] for row in scored.to_dict("records")]

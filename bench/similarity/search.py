@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ArrayOrTensor: TypeAlias = "NDArray[np.floating] | Tensor"
 
 QUERY_BLOCK = 256
-DATABASE_BLOCK = 4096
+DATABASE_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,15 @@ def top_k(queries: ArrayOrTensor, database: ArrayOrTensor, k: int, similarity: S
     if not 1 <= k <= len(x):
         raise DescriptorError(f"k is {k}, but the database has {len(x)} descriptors: choose k from 1 to {len(x)}")
     similarity.require_divides(q.shape[1])
-    scores = np.empty((len(q), k), np.float32)
-    indices = np.empty((len(q), k), np.int64)
-    for start in range(0, len(q), QUERY_BLOCK):
-        rows = slice(start, start + QUERY_BLOCK)
-        scores[rows], indices[rows] = _search_block(_chunks(q[rows], similarity), x, k, similarity)
-    return TopK(scores, indices)
-
-
-def _search_block(
-    q: NDArray[np.float64], x: NDArray[np.floating], k: int, similarity: Similarity
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    best = np.empty((q.shape[1], 0), np.uint64)
-    for start, block in _blocks(x):
-        keys = _sort_keys(_block_scores(q, _chunks(block, similarity)), start)
-        best = np.concatenate([best, keys], axis=1)
-        if best.shape[1] > k:
-            best = np.partition(best, best.shape[1] - k, axis=1)[:, -k:]
-    best = np.sort(best, axis=1)[:, ::-1]
-    return _scores_of(best), _indices_of(best)
+    blocks = [_chunks(q[start : start + QUERY_BLOCK], similarity) for start in range(0, len(q), QUERY_BLOCK)]
+    best = [np.empty((block.shape[1], 0), np.uint64) for block in blocks]
+    for start, rows in _blocks(x):
+        chunks = _chunks(rows, similarity)
+        for i, block in enumerate(blocks):
+            keys = np.concatenate([best[i], _sort_keys(_block_scores(block, chunks), start)], axis=1)
+            best[i] = np.partition(keys, -k, axis=1)[:, -k:] if keys.shape[1] > k else keys
+    ordered = np.sort(np.concatenate(best), axis=1)[:, ::-1]
+    return TopK(_scores_of(ordered), _indices_of(ordered))
 
 
 def _blocks(x: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.floating]]]:
@@ -86,8 +76,9 @@ def _chunks(vectors: NDArray[np.floating], similarity: Similarity) -> NDArray[np
 def _block_scores(q: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float32]:
     """Largest product over corresponding chunks [C, N, d], [C, M, d] -> [N, M], one chunk in memory at a time."""
     best = q[0] @ x[0].T
+    product = np.empty_like(best)
     for q_chunk, x_chunk in zip(q[1:], x[1:], strict=True):
-        np.maximum(best, q_chunk @ x_chunk.T, out=best)
+        np.maximum(best, np.matmul(q_chunk, x_chunk.T, out=product), out=best)
     rounded: NDArray[np.float32] = best.astype(np.float32)
     return rounded
 
