@@ -4,7 +4,6 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ def record(
             "status": "ok" if ok else result.status if isinstance(result, Failure) else None,
             "error": None if ok else asdict(result),
             "fingerprint": ok.fingerprint if ok else None,
-            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created_utc": provenance.now(),
             "duration_s": round(ok.duration_s, 3) if ok else None,
             "backbone": _backbone(backbone, config, weights_sha256, ok.stored if ok else None),
             "preprocess": asdict(backbone.preprocess) | {"query_crop": False},
@@ -117,7 +116,7 @@ def record(
             "search": {"candidates": "full", "tie_rule": "pessimistic"},
             "metrics": {name: score.value for name, score in ok.scores.items()} if ok else {},
             "n_used": {name: score.n_queries for name, score in ok.scores.items()} if ok else {},
-            "throughput": asdict(ok.stored.throughput) if ok else None,
+            "throughput": _throughput(ok.stored, config) if ok else None,
             "precision": PRECISION,
             "seed": config.seed,
             "argv": argv,
@@ -140,6 +139,13 @@ def _backbone(backbone: Backbone, config: Config, sha256: str | None, stored: St
         "embed_dim": backbone.embed_dim,
         "params_m": stored.n_parameters / 1e6 if stored else None,
     }
+
+
+def _throughput(stored: Stored, config: Config) -> dict[str, Any] | None:
+    """None where the descriptors come from another machine: its speed is not this one's."""
+    if stored.hardware != provenance.hardware(config.device):
+        return None
+    return asdict(stored.throughput) | {"measured_utc": stored.measured_utc}
 
 
 def _manifest(data: Manifest) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,13 +24,16 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
     return {name: _version(name) for name in sorted(set(packages))}
 
 
+def now() -> str:
+    """The time, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @cache
 def git() -> dict[str, Any]:
-    """Commit of this checkout and whether tracked files differ from it; None outside a repository."""
-    return {
-        "sha": _git("rev-parse", "HEAD"),
-        "dirty": None if (s := _git("status", "--porcelain")) is None else bool(s),
-    }
+    """Commit of this checkout and whether its files, results aside, differ from it; None outside a repository."""
+    changed = _git("status", "--porcelain", "--", ".", ":!results")
+    return {"sha": _git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import cells, plan, weights
+from bench import cells, plan, provenance, weights
 from bench.cells import Failure, Outcome
 from bench.errors import DescriptorError, WeightsUnavailable
 from bench.evaluate import evaluate
@@ -161,7 +161,8 @@ class Run:
                 raise DescriptorError(
                     f"{backbone.name} declares {backbone.embed_dim} dimensions, it gave {found.shape[1]}"
                 )
-            made = Stored(found, model.n_parameters, speed)
+            hardware = provenance.hardware(self.config.device)
+            made = Stored(found, model.n_parameters, speed, hardware, provenance.now())
             self.store.keep(key, made)
             return made
 

@@ -19,11 +19,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Stored:
-    """Descriptors [N, D] float32, in the order of the images they were made from, and how they were made."""
+    """Descriptors [N, D] float32, in the order of the images they were made from, and how they were made.
+
+    hardware, measured_utc: where and when the throughput was measured.
+    """
 
     descriptors: NDArray[np.float32]
     n_parameters: int
     throughput: Throughput
+    hardware: Mapping[str, Any]
+    measured_utc: str
 
 
 class DescriptorStore:
@@ -50,7 +55,8 @@ class DescriptorStore:
             if sha256_file(array) != meta["sha256"]:
                 raise ValueError("checksum")
             descriptors = np.load(array, mmap_mode="r", allow_pickle=False)
-            return Stored(descriptors, meta["n_parameters"], Throughput(**meta["throughput"]))
+            throughput = Throughput(**meta["throughput"])
+            return Stored(descriptors, meta["n_parameters"], throughput, meta["hardware"], meta["measured_utc"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -69,6 +75,8 @@ class DescriptorStore:
                 "sha256": sha256_file(array),
                 "n_parameters": made.n_parameters,
                 "throughput": asdict(made.throughput),
+                "hardware": dict(made.hardware),
+                "measured_utc": made.measured_utc,
                 "made_from": dict(parts),
             }
             write_json(temporary / "meta.json", meta)

@@ -306,3 +306,17 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_written(small: Path, tm
 def test_a_wrong_call_exits_with_2(chosen: list[str], told: str, bench: Bench, tmp_path: Path) -> None:
     ran = bench("run", "--backbones", "dhash", "--output", tmp_path / "out", *chosen)
     assert ran.returncode == 2 and told in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_the_speed_of_another_machine_is_not_reported_as_this_ones(bench: Bench, small: Path, tmp_path: Path) -> None:
+    """As where the cache folder is shared: descriptors are taken from it, their timing is not."""
+    home = {"BENCH_HOME": str(tmp_path / "home")}
+    bench(*arguments(small, tmp_path / "one", "dhash"), **home)
+    assert all(row["images_per_s"] for row in rows(tmp_path / "one/leaderboard.csv"))
+    (meta,) = (tmp_path / "home/descriptors").glob("*/meta.json")
+    body = json.loads(meta.read_text())
+    body["hardware"]["cpu"] = "another"
+    meta.write_text(json.dumps(body))
+    bench(*arguments(small, tmp_path / "two", "dhash"), **home)
+    assert not any(row["images_per_s"] for row in rows(tmp_path / "two/leaderboard.csv"))
+    assert (tmp_path / "two/scores.csv").read_bytes() == (tmp_path / "one/scores.csv").read_bytes()
