@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.extract import Throughput
-from bench.files import sha256_file, sha256_text, write_atomic, write_json
+from bench.files import sha256_file, sha256_text, whole_folder, write_atomic, write_json
 
 FORMAT = 1
 
@@ -65,11 +64,8 @@ class DescriptorStore:
 
     def keep(self, parts: Mapping[str, Any], made: Stored) -> None:
         """Store descriptors. Raises OSError (no permission, full disk); nothing is then stored."""
-        folder = self.root / self.key(parts)
-        self.root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=self.root, prefix=".making-"))
-        try:
-            array = temporary / "descriptors.npy"
+        with whole_folder(self.root / self.key(parts)) as folder:
+            array = folder / "descriptors.npy"
             write_atomic(array, lambda stream: np.save(stream, made.descriptors, allow_pickle=False))
             meta = {
                 "sha256": sha256_file(array),
@@ -79,11 +75,4 @@ class DescriptorStore:
                 "measured_utc": made.measured_utc,
                 "made_from": dict(parts),
             }
-            write_json(temporary / "meta.json", meta)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was first with the same entry
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            write_json(folder / "meta.json", meta)

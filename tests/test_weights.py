@@ -99,6 +99,12 @@ def test_two_sources_of_one_file_name_do_not_meet(server: ThreadingHTTPServer) -
     assert one is not None and other is not None and one.path != other.path
 
 
+def test_a_file_that_the_hub_lacks_is_unavailable(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    with pytest.raises(WeightsUnavailable, match=r"missing/repo/resolve/main/net\.safetensors could not be downloaded"):
+        obtain(Weights("hub:missing/repo/net.safetensors", "MIT", "none"), Network(offline=False))
+
+
 def test_the_hub_is_asked_through_its_own_client(
     server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,7 +1,5 @@
 """`demo_copies` and `demo_retrieval`: built once into the cache folder, the same bytes on every machine."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from PIL import Image
 
 from bench import paths
 from bench.errors import DatasetError
-from bench.files import sha256_file, sha256_text
+from bench.files import sha256_file, sha256_text, whole_folder
 from bench.interfaces import Dataset, Split
 from bench.manifest import manifest
 from bench.plugins import register_dataset
@@ -130,29 +128,20 @@ def _drawn_references() -> Iterator[Item]:
         yield Item("references", f"drawn_{number:02d}", drawn(Rng(f"drawn/{number}")))
 
 
-def _build(folder: Path, items: Iterator[Item]) -> None:
-    """Write the images and their ground truth beside `folder`, then rename: it is whole or not there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
-    try:
+def _build(path: Path, items: Iterator[Item]) -> None:
+    """Write the images and their ground truth."""
+    with whole_folder(path) as folder:
         rows: list[dict[str, str]] = []
         for name in ("queries", "references"):
-            (making / name).mkdir()
+            (folder / name).mkdir()
         for item in items:
-            item.image.save(making / item.folder / f"{item.id}.jpg", quality=JPEG_QUALITY)
+            item.image.save(folder / item.folder / f"{item.id}.jpg", quality=JPEG_QUALITY)
             if item.folder == "queries":
                 rows += [
                     {"query_id": item.id, "reference_id": match, "edits": item.edits} for match in item.matches or ("",)
                 ]
-        _disc.write_ground_truth(making / _disc.GROUND_TRUTH, rows, ("query_id", "reference_id", "edits"))
-        (making / BUILT).write_text(manifest(_disc.read(making)).sha256)
-        try:
-            making.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process has built the same one meanwhile
-                raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        _disc.write_ground_truth(folder / _disc.GROUND_TRUTH, rows, ("query_id", "reference_id", "edits"))
+        (folder / BUILT).write_text(manifest(_disc.read(folder)).sha256)
 
 
 def _recipe() -> str:
