@@ -94,11 +94,12 @@ def record(
 ) -> Record:
     """The record of a cell, as docs/results.md describes it."""
     ok = result if isinstance(result, Outcome) else None
+    failure = result if isinstance(result, Failure) else None
     return Record(
         {
             "schema_version": SCHEMA_VERSION,
-            "status": "ok" if ok else result.status if isinstance(result, Failure) else None,
-            "error": None if ok else asdict(result),
+            "status": failure.status if failure else "ok",
+            "error": asdict(failure) if failure else None,
             "fingerprint": ok.fingerprint if ok else None,
             "created_utc": provenance.now(),
             "duration_s": round(ok.duration_s, 3) if ok else None,

@@ -56,10 +56,8 @@ class DescriptorStore:
             descriptors = np.load(array, mmap_mode="r", allow_pickle=False)
             throughput = Throughput(**meta["throughput"])
             return Stored(descriptors, meta["n_parameters"], throughput, meta["hardware"], meta["measured_utc"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError):
-            shutil.rmtree(folder, ignore_errors=True)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            shutil.rmtree(folder, ignore_errors=True)  # what is left of a damaged entry, if there is one
             return None
 
     def keep(self, parts: Mapping[str, Any], made: Stored) -> None:

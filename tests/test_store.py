@@ -40,12 +40,12 @@ def test_what_was_kept_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["descriptors.npy", "meta.json"])
-@pytest.mark.parametrize("damage", [lambda b: b[:-3], lambda b: b[:-1] + b"\x00", lambda b: b""])
+@pytest.mark.parametrize("damage", [lambda b: b[:-3], lambda b: b[:-1] + b"\x00", lambda b: b"", None])
 def test_a_damaged_entry_is_made_again(file: str, damage: Any, tmp_path: Path) -> None:
     store = DescriptorStore(tmp_path)
     store.keep({"a": 1}, stored())
     path = tmp_path / store.key({"a": 1}) / file
-    path.write_bytes(damage(path.read_bytes()))
+    path.unlink() if damage is None else path.write_bytes(damage(path.read_bytes()))
     assert store.find({"a": 1}) is None
     store.keep({"a": 1}, stored())
     assert store.find({"a": 1}) is not None
