@@ -92,7 +92,8 @@ def load_strictly(module: "nn.Module", state: State, path: Path) -> None:
     """Load a state that must fit exactly. Raises CheckpointError listing the keys that do not fit."""
     own = module.state_dict()
     problems = {
-        "lacks": [key for key in own if key not in state],
+        # batch counters came with torch 0.4.1 and decide nothing here; older checkpoints lack them
+        "lacks": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
         "has unknown": [key for key in state if key not in own],
         "has of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
     }

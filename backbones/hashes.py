@@ -94,7 +94,7 @@ def pdq() -> Backbone:
 @register_backbone(groups=("embedded",))
 def phash() -> Backbone:
     """Perceptual hash: 64 bits of a cosine transform."""
-    return _training_free("phash", "perceptual hash", 64, _phash, "ImageHash")
+    return _training_free("phash", "perceptual hash", 64, _phash, "ImageHash", "scipy")
 
 
 @register_backbone(groups=("embedded",))

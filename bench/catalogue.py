@@ -35,7 +35,7 @@ def datasets() -> list[dict[str, Any]]:
             made = entry.create(explicit=False).item
             described = {"kind": made.kind, "description": made.description}
         else:
-            described = {"kind": "", "description": (entry.make.__doc__ or "").splitlines()[0]}
+            described = {"kind": "", "description": (entry.make.__doc__ or "").partition("\n")[0]}
         name = f"{entry.name}:{entry.argument}" if entry.argument else entry.name
         rows.append({"name": name, "groups": sorted(entry.groups), **described})
     return rows

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench import provenance
 from bench.files import sha256_text
-from bench.interfaces import TRAINING_FREE, Backbone, Dataset
+from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Kind
 from bench.manifest import Manifest
 from bench.metrics import Score
 from bench.plan import Definition
@@ -52,7 +52,8 @@ def descriptor_key(
     """Everything that decides the descriptors of a set of images."""
     backbone = chosen.item
     kind = weights_kind(backbone, config)
-    # a plugin's descriptors depend on its file, on the classes it builds on, and on the shared parts of backbones/
+    # the plugin's own file, the classes it builds on, and the shared parts of backbones/; modules of its own beside
+    # them are not seen
     files = {
         chosen.source,
         *(ROOT / "backbones").glob("_*.py"),
@@ -74,12 +75,12 @@ def descriptor_key(
     }
 
 
-def fingerprint(key: Mapping[str, Any], data: Manifest, similarity: Similarity) -> str:
+def fingerprint(key: Mapping[str, Any], kind: Kind, data: Manifest, similarity: Similarity) -> str:
     """Hash of everything that decides a cell's scores."""
     bench = ROOT / "bench"
     files = [bench / "evaluate.py", *(bench / "similarity").glob("*.py"), *(bench / "metrics").glob("*.py")]
     code = provenance.code_hash(files)
-    return sha256_text(json.dumps([SCHEMA_VERSION, key, data.sha256, str(similarity), code], sort_keys=True))
+    return sha256_text(json.dumps([SCHEMA_VERSION, key, kind, data.sha256, str(similarity), code], sort_keys=True))
 
 
 def record(
@@ -101,6 +102,7 @@ def record(
             "status": failure.status if failure else "ok",
             "error": asdict(failure) if failure else None,
             "fingerprint": ok.fingerprint if ok else None,
+            "run_id": provenance.run_id(),
             "created_utc": provenance.now(),
             "duration_s": round(ok.duration_s, 3) if ok else None,
             "backbone": _backbone(backbone, config, weights_sha256, ok.stored if ok else None),
@@ -114,7 +116,7 @@ def record(
                 "fit_set": None,
                 "score_norm": None,
             },
-            "search": {"candidates": "full", "tie_rule": "pessimistic"},
+            "search": {"metric": "cosine", "candidates": "full", "tie_rule": "pessimistic"},
             "metrics": {name: score.value for name, score in ok.scores.items()} if ok else {},
             "n_used": {name: score.n_queries for name, score in ok.scores.items()} if ok else {},
             "throughput": _throughput(ok.stored, config) if ok else None,
@@ -143,8 +145,9 @@ def _backbone(backbone: Backbone, config: Config, sha256: str | None, stored: St
 
 
 def _throughput(stored: Stored, config: Config) -> dict[str, Any] | None:
-    """None where the descriptors come from another machine: its speed is not this one's."""
-    if stored.hardware != provenance.hardware(config.device):
+    """None where the descriptors come from another machine or another batch size: their speed is not this run's."""
+    here = provenance.hardware(config.device), config.batch_size
+    if (stored.hardware, stored.throughput.batch_size) != here:
         return None
     return asdict(stored.throughput) | {"measured_utc": stored.measured_utc}
 
@@ -160,4 +163,5 @@ def _similarity(similarity: Similarity) -> dict[str, Any]:
         "kind": "global" if similarity.chunks is None else "chunked",
         "chunks": similarity.chunks,
         "chunk_norm": similarity.norm if similarity.chunks else None,
+        "cross": False,
     }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
     help="Which image descriptor finds copies? Scores, ranks and times descriptors on retrieval and copy detection.",
@@ -83,28 +83,25 @@ def run(
     chosen = plugins.backbones.select(backbones)
     data = plugins.datasets.select(datasets)
     config = Config(
-        backbones=tuple(c.item.name for c in chosen),
-        datasets=tuple(c.item.name for c in data),
-        similarities=tuple(str(s) for s in parse_all(similarities)),
+        backbones=tuple(sorted(c.item.name for c in chosen)),
+        datasets=tuple(sorted(c.item.identity for c in data)),
+        similarities=tuple(sorted(str(s) for s in parse_all(similarities))),
         weights=weights.value,
         seed=seed,
         device=provenance.resolve_device(device),
         batch_size=batch_size,
     )
     folder = RunFolder.open(output or _default_output(datasets, weights), config, overwrite)
+    store = DescriptorStore(home() / "descriptors")
+    store.require_writable()
+    items = [c.item for c in data]
     with console.watching() as watch:
-        made = Run(
-            config,
-            chosen,
-            [c.item for c in data],
-            folder,
-            DescriptorStore(home() / "descriptors"),
-            Network(offline),
-            workers,
-            ["bench", *sys.argv[1:]],
-            watch,
-        ).execute()
-    table, files = write_tables(folder.path, made)
+        prepared = Run(config, chosen, items, folder, store, Network(offline), workers, ["bench", *sys.argv[1:]], watch)
+        try:
+            made = prepared.execute()
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; what is computed is kept, and the same command goes on") from None
+    table, files = write_tables(folder.path, made, len(data))
     console.print_result(table, made, files)
     explicit = {c.item.name for c in chosen if c.explicit}
     if any(r.status == "failed" or (r.status == "unavailable" and r.cell.backbone in explicit) for r in made):
@@ -140,8 +137,9 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     from bench.records import RunFolder
     from bench.report import write_tables
 
-    made = list(RunFolder.existing(folder).records())
-    table, files = write_tables(folder, made)
+    existing = RunFolder.existing(folder)
+    made = list(existing.records())
+    table, files = write_tables(folder, made, len(existing.config()["datasets"]))
     console.print_result(table, made, files)
 
 
@@ -153,8 +151,6 @@ def main() -> NoReturn:
         app(arguments, standalone_mode=True)
     except BenchError as error:
         _stop(str(error), error.exit_code, debug)
-    except KeyboardInterrupt:
-        _stop("interrupted; what is computed is kept, and the same command goes on", 130, debug)
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         _stop(f"{error.strerror or error}{place}; what is computed is kept, mend this and run again", 1, debug)

@@ -40,10 +40,8 @@ class Watching:
         if cell != self._of:
             self._of, self._started = cell, time.perf_counter()
             self._progress.reset(self._images, description=str(cell), total=total, visible=True)
-            self._progress.update(self._images, completed=done)
-            return
         speed = done / max(time.perf_counter() - self._started, 1e-9)
-        self._progress.update(self._images, completed=done, speed=f"{speed:.0f} images/s")
+        self._progress.update(self._images, completed=done, speed=f"{speed:.0f} images/s" if done else "")
 
 
 @contextmanager

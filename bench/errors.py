@@ -13,6 +13,12 @@ class UsageError(BenchError):
     exit_code = 2
 
 
+class Interrupted(BenchError):
+    """Ctrl-C; the exit code is the shell's own for it."""
+
+    exit_code = 130
+
+
 class ImageError(BenchError):
     """An image file that cannot be read, is cut short, or is too large."""
 

@@ -4,8 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.interfaces import GroundTruth, Kind, Split
-from bench.metrics import Score, judge, of_kind
+from bench.metrics import Score, joined, judge, of_kind, require_consistent
 from bench.similarity import Similarity, top_k
+
+QUERY_BLOCK = 512
 
 
 def evaluate(
@@ -17,8 +19,13 @@ def evaluate(
 ) -> dict[str, Score]:
     """Scores by metric name, from the full ranking of the database [M, D] for every query [N, D]."""
     truth = ignore_self(split)
-    found = top_k(queries, database, len(database), similarity)
-    judged = judge(found, truth, len(database))
+    require_consistent(truth, len(database))
+    parts = []
+    for start in range(0, len(queries), QUERY_BLOCK):  # a full ranking of all queries at once would not fit in memory
+        rows = slice(start, start + QUERY_BLOCK)
+        found = top_k(queries[rows], database, len(database), similarity)
+        parts.append(judge(found, GroundTruth(truth.positives[rows], truth.junk[rows]), len(database)))
+    judged = joined(parts)
     return {metric.name: metric.score(judged) for metric in of_kind(kind)}
 
 

@@ -51,7 +51,7 @@ def extract(
     with torch.inference_mode():
         for first, tensors in _batches(images, preprocess, batch_size, workers):
             described = _describe(model, tensors)
-            _require_finite(described, images[first : first + batch_size])
+            _require_comparable(described, images[first : first + batch_size])
             rows.append(described)
             on_progress(first + len(tensors))
             if first == 0 and len(images) > batch_size:
@@ -89,6 +89,8 @@ def _describe(model: Model, tensors: list["Tensor"]) -> NDArray[np.float32]:
     for positions in by_shape.values():
         vectors = model.describe(torch.stack([tensors[i] for i in positions])).global_
         values = vectors.float().cpu().numpy()
+        if values.ndim != 2 or len(values) != len(positions):
+            raise DescriptorError(f"{len(positions)} images gave descriptors of shape {values.shape}, not [images, D]")
         if described is None:
             described = np.empty((len(tensors), values.shape[1]), np.float32)
         described[positions] = values
@@ -96,8 +98,14 @@ def _describe(model: Model, tensors: list["Tensor"]) -> NDArray[np.float32]:
     return described
 
 
-def _require_finite(described: NDArray[np.float32], images: Sequence[ImageFile]) -> None:
-    finite = np.isfinite(described).all(axis=1)
+def _require_comparable(described: NDArray[np.float32], images: Sequence[ImageFile]) -> None:
+    """Raises DescriptorError naming the first image whose descriptor has no cosine to anything."""
+    finite, zero = np.isfinite(described).all(axis=1), ~described.any(axis=1)
     if not finite.all():
-        image = images[int(np.argmin(finite))]
-        raise DescriptorError(f"the descriptor of {image.path} is not finite: the weights or the precision are wrong")
+        path = images[int(np.argmin(finite))].path
+        raise DescriptorError(f"the descriptor of {path} is not finite: the weights or the precision are wrong")
+    if zero.any():
+        path = images[int(np.argmax(zero))].path
+        raise DescriptorError(
+            f"the descriptor of {path} is zero: it has no similarity to anything; leave the image out"
+        )

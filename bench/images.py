@@ -63,5 +63,12 @@ def transform(image: Image.Image, preprocess: Preprocess) -> "Tensor":
 
 
 def load(path: Path, preprocess: Preprocess) -> "Tensor":
-    """Decode and transform one file."""
-    return transform(decode(path), preprocess)
+    """Decode and transform one file. Raises ImageError naming it, also where it is too elongated to be resized."""
+    image = decode(path)
+    short, long = sorted(image.size)
+    if preprocess.resize == "short" and preprocess.size and preprocess.size**2 * long / short > MAX_PIXELS:
+        raise ImageError(
+            f"the image {path} of {image.width} x {image.height} pixels is too elongated to have its short side "
+            f"resized to {preprocess.size}: cut it or leave it out"
+        )
+    return transform(image, preprocess)

@@ -1,8 +1,10 @@
 """The two interfaces of the benchmark, Backbone and Dataset, and the values that travel with them.
 
-A plugin module imports this module, `bench.plugins` to register itself, and `bench.errors`; nothing else.
+A plugin module imports this module, `bench.plugins` to register itself, and where it needs them the small helpers
+`bench.errors`, `bench.files`, `bench.images`, `bench.manifest`, `bench.paths`; nothing of the run.
 """
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,13 +50,20 @@ class Weights:
 
     source: "https://HOST/PATH", "hub:OWNER/REPO/FILE" (Hugging Face), "package:MODULE/PATH" (inside an
         installed Python package), or "none" for a descriptor without parameters.
-    sha256: of the file, where published; else it is recorded at the first download.
+    sha256: of the file, where published; else it is recorded when the file is first used.
     """
 
     source: str
     licence: str
     pretraining: str
     sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"none|https?://[^/]+/.+|hub:[^/]+/[^/]+/.+|package:\w+/.+", self.source):
+            raise UsageError(
+                f"the weights source '{self.source}' is not of the form https://HOST/PATH, hub:OWNER/REPO/FILE, "
+                "package:MODULE/PATH or none: correct it in the backbone"
+            )
 
     @property
     def filename(self) -> str:
@@ -89,7 +100,7 @@ class Model(Protocol):
 class Backbone(ABC):
     """A candidate descriptor: a light object that can be listed without loading anything.
 
-    packages: distributions, beside torch, torchvision, timm and pillow, whose version may change its output.
+    packages: distributions, beside numpy, torch, torchvision, timm and pillow, whose version may change its output.
     """
 
     name: str
@@ -109,7 +120,7 @@ class Backbone(ABC):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image of a dataset; `id` is unique within queries and database together if the image is the same."""
+    """One image of a dataset. One id is one file; an image that is query and database has the same id in both."""
 
     id: str
     path: Path
@@ -148,6 +159,11 @@ class Dataset(ABC):
     name: str
     kind: Kind
     description: str
+
+    @property
+    def identity(self) -> str:
+        """What tells it from another dataset of the same name: a folder's path where it is made of a folder."""
+        return self.name
 
     @abstractmethod
     def load(self) -> Split:

@@ -22,8 +22,16 @@ class Manifest:
 
 
 def unique_images(split: Split) -> list[ImageFile]:
-    """Database and queries, an image of both once: what has to be described, in a fixed order."""
-    return list({image.id: image for image in (*split.database, *split.queries)}.values())
+    """Database and queries, an image of both once: what has to be described, in a fixed order.
+
+    Raises DatasetError where one id stands for two files.
+    """
+    images: dict[str, ImageFile] = {}
+    for image in (*split.database, *split.queries):
+        known = images.setdefault(image.id, image)
+        if known.path != image.path:
+            raise DatasetError(f"{known.path} and {image.path} have the same id '{image.id}': give each its own")
+    return list(images.values())
 
 
 def manifest(split: Split) -> Manifest:

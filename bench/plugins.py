@@ -101,7 +101,13 @@ class Registry(Generic[T]):
             if not module.name.rsplit(".", 1)[-1].startswith("_"):
                 importlib.import_module(module.name)
         for point in entry_points(group=f"descriptor_bench.{self.package}"):
-            point.load()
+            try:
+                point.load()
+            except Exception as error:  # another project's code may raise anything
+                raise UsageError(
+                    f"the plugin '{point.name}' of the package {point.dist.name if point.dist else '?'} does not load "
+                    f"({type(error).__name__}: {error}): mend or uninstall it"
+                ) from error
         return True
 
     def entries(self) -> list[Entry[T]]:
@@ -182,14 +188,15 @@ def load_file(path: Path) -> None:
         raise UsageError(f"the plugin {path} does not run: {type(error).__name__}: {error}") from error
 
 
-def natural(name: str) -> list[str | int]:
-    """Sort key that puts lite2 before lite10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Sort key that puts lite2 before lite10, and is the same for one name alone."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)], name
 
 
 def _require_own_package(package: str) -> None:
     spec = importlib.util.find_spec(package)
-    if spec is None or str(ROOT / package) not in (spec.submodule_search_locations or []):
+    places = [Path(place).resolve() for place in (spec.submodule_search_locations or [])] if spec else []
+    if ROOT / package not in places:
         found = spec.origin if spec else "nowhere"
         raise UsageError(
             f"the Python package '{package}' was found at {found}, not in this checkout: run from the folder "

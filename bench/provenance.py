@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +17,7 @@ from bench.plugins import ROOT
 
 PACKAGES = ("numpy", "pandas", "pillow", "scikit-image", "scikit-learn", "timm", "torch", "torchvision")
 #: Of these a descriptor depends whatever the backbone.
-DESCRIPTOR_PACKAGES = ("pillow", "timm", "torch", "torchvision")
+DESCRIPTOR_PACKAGES = ("numpy", "pillow", "timm", "torch", "torchvision")
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
@@ -27,6 +28,12 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
 def now() -> str:
     """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@cache
+def run_id() -> str:
+    """One identifier for all that this process computes."""
+    return uuid.uuid4().hex
 
 
 @cache

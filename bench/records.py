@@ -17,6 +17,12 @@ from bench.similarity import Similarity
 
 SCHEMA_VERSION = 1
 CONFIG = "run.json"
+#: Every table that a run may write; those with random weights say so.
+TABLES = tuple(
+    f"{name}{mark}.{kind}"
+    for name, kind in (("leaderboard", "csv"), ("leaderboard", "md"), ("scores", "csv"))
+    for mark in ("", ".random")
+)
 
 Status = Literal["ok", "failed", "unavailable"]
 WeightsKind = Literal["pretrained", "random"]
@@ -24,7 +30,10 @@ WeightsKind = Literal["pretrained", "random"]
 
 @dataclass(frozen=True)
 class Config:
-    """What decides the numbers in a run folder; a folder holds records of one configuration only."""
+    """What decides the numbers in a run folder; a folder holds records of one configuration only.
+
+    The names are in order, so that one selection written in two ways is one configuration. datasets: identities.
+    """
 
     backbones: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -76,6 +85,7 @@ class RunFolder:
         """Create the folder, or go on in it. Raises UsageError where it belongs to another configuration."""
         folder = cls(path)
         wanted = json.loads(json.dumps(asdict(config)))
+        folder._require_ours()
         if not overwrite:
             folder._require_same(wanted)
         try:
@@ -89,17 +99,26 @@ class RunFolder:
             raise UsageError(f"can't write to the folder {path} ({error.strerror}): choose another --output") from error
         return folder
 
+    def _require_ours(self) -> None:
+        """Raises UsageError where the folder holds something and no run has written it."""
+        if (self.path / CONFIG).exists() or not self.path.is_dir():
+            return
+        # a run that was killed at its very start leaves these
+        begun = {"records", *(entry.name for entry in self.path.glob(".*.tmp"))}
+        if any(entry.name not in begun for entry in self.path.iterdir()) or any(self.records_path.glob("*.json")):
+            raise UsageError(f"the folder {self.path} is not empty and not a run's: choose another --output")
+
     def _require_same(self, wanted: Mapping[str, Any]) -> None:
-        """Raises UsageError where the folder holds something else than an earlier part of the same run."""
-        path, remedy = self.path, "choose another --output, or --overwrite"
-        if (path / CONFIG).exists():
-            before = self.config()
-            changed = [key for key in wanted if before.get(key) != wanted[key]]
-            if changed:
-                told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
-                raise UsageError(f"the folder {path} belongs to another run ({told}): {remedy}")
-        elif path.is_dir() and any(entry.name != "records" and entry.suffix != ".tmp" for entry in path.iterdir()):
-            raise UsageError(f"the folder {path} is not empty and not a run's: {remedy}")
+        """Raises UsageError, saying what differs, where the folder belongs to another configuration."""
+        if not (self.path / CONFIG).exists():
+            return
+        before = self.config()
+        changed = [key for key in wanted if before.get(key) != wanted[key]]
+        if changed:
+            told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
+            raise UsageError(
+                f"the folder {self.path} belongs to another run ({told}): choose another --output, or --overwrite"
+            )
 
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
@@ -130,10 +149,10 @@ class RunFolder:
 
     def _clear(self, everything: bool) -> None:
         """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""
-        written = ("records/*.json", "scores*.csv", "leaderboard*.csv", "leaderboard*.md", CONFIG)
-        for pattern in ("records/.*.tmp", ".*.tmp", *(written if everything else ())):
-            for path in self.path.glob(pattern):
-                path.unlink()
+        half_written = [*self.records_path.glob(".*.tmp"), *self.path.glob(".*.tmp")]
+        written = [*self.records_path.glob("*.json"), *(self.path / name for name in (*TABLES, CONFIG))]
+        for path in half_written + (written if everything else []):
+            path.unlink(missing_ok=True)
 
 
 def record_name(cell: Definition, weights: str) -> str:

@@ -59,6 +59,7 @@ class Loading:
     def model(self) -> Model:
         import torch
 
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is what the record says
         torch.manual_seed(self.config.seed)
         return self.chosen.item.load(self.config.device, self.file)
 
@@ -108,33 +109,62 @@ class Run:
             self.network.probe(url for w in missing if (url := weights.address(w)))
 
     def _run_backbone(self, chosen: Selected[Backbone], of_backbone: Plan) -> None:
-        loading = _attempt("weights", lambda: self._find_weights(chosen))
-        if isinstance(loading, Failure):
-            self._fail(of_backbone, loading)
-            return
+        loading = _attempt("weights", partial(self._find_weights, chosen))
         for name, of_dataset in groupby(of_backbone, key=lambda cell: cell.dataset):
             if name not in self._data:
                 self._data[name] = _attempt("dataset", partial(self._read, name))
-            self._run_dataset(loading, self._data[name], list(of_dataset))
+            self._run_dataset(chosen, loading, self._data[name], list(of_dataset))
 
-    def _run_dataset(self, loading: Loading, data: Data | Failure, of_dataset: Plan) -> None:
-        if isinstance(data, Failure):
-            self._fail(of_dataset, data, loading)
-            return
-        key = cells.descriptor_key(loading.chosen, self.config, loading.sha256, data.manifest.images_sha256)
-        prints = {cell: cells.fingerprint(key, data.manifest, cell.similarity) for cell in of_dataset}
-        done = [c for c in of_dataset if c in self._done and self._done[c].fingerprint == prints[c]]
+    def _run_dataset(
+        self, chosen: Selected[Backbone], loading: Loading | Failure, data: Data | Failure, of_dataset: Plan
+    ) -> None:
+        done = (
+            [] if isinstance(data, Failure) else [c for c in of_dataset if self._is_current(c, chosen, loading, data)]
+        )
         self._settle(len(done))
         todo = plan.without_done(of_dataset, done)
+        if isinstance(loading, Failure):
+            self._fail(todo, loading)
+        elif isinstance(data, Failure):
+            self._fail(todo, data, loading)
+        else:
+            self._compute(loading, data, self._without_indivisible(todo, loading, data))
+
+    def _is_current(self, cell: Definition, chosen: Selected[Backbone], loading: Loading | Failure, data: Data) -> bool:
+        """Whether the cell's record still says what computing it again would say.
+
+        Where the weights have gone since, what was computed with them counts, if nothing else has changed.
+        """
+        record = self._done.get(cell)
+        if record is None:
+            return False
+        sha256 = record.body["backbone"]["weights_sha256"] if isinstance(loading, Failure) else loading.sha256
+        key = cells.descriptor_key(chosen, self.config, sha256, data.manifest.images_sha256)
+        return record.fingerprint == cells.fingerprint(key, data.dataset.kind, data.manifest, cell.similarity)
+
+    def _without_indivisible(self, todo: Plan, loading: Loading, data: Data) -> Plan:
+        """Fails, before anything is described, the cells whose chunks do not divide the dimension."""
+        kept = []
+        for cell in todo:
+            dimension = loading.chosen.item.embed_dim
+            problem = _attempt("evaluate", partial(cell.similarity.require_divides, dimension))
+            if isinstance(problem, Failure):
+                self._fail([cell], problem, loading, data)
+            else:
+                kept.append(cell)
+        return kept
+
+    def _compute(self, loading: Loading, data: Data, todo: Plan) -> None:
         if not todo:
             return
+        key = cells.descriptor_key(loading.chosen, self.config, loading.sha256, data.manifest.images_sha256)
         stored = self.store.find(key) or self._describe(loading, data, key, todo[0])
         if isinstance(stored, Failure):
             self._fail(todo, stored, loading, data)
             return
         for cell in todo:
-            result = _attempt("evaluate", partial(_score, cell, data, stored, prints[cell]))
-            self._write(cell, result, loading, data)
+            fingerprint = cells.fingerprint(key, data.dataset.kind, data.manifest, cell.similarity)
+            self._write(cell, _attempt("evaluate", partial(_score, cell, data, stored, fingerprint)), loading, data)
 
     def _find_weights(self, chosen: Selected[Backbone]) -> Loading:
         if self.config.weights == "random":
@@ -156,6 +186,7 @@ class Run:
 
         def make() -> Stored:
             backbone = loading.chosen.item
+            progress(0)
             found, speed = extract(model, backbone.preprocess, images, self.config.batch_size, self.workers, progress)
             if found.shape[1] != backbone.embed_dim:
                 raise DescriptorError(
@@ -172,10 +203,7 @@ class Run:
         self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: Data | None = None
     ) -> None:
         for cell in of:
-            if why.status == "unavailable" and cell in self._done:
-                self._settle(1)  # its weights have gone since; what was computed with them stays
-            else:
-                self._write(cell, why, loading, data)
+            self._write(cell, why, loading, data)
 
     def _write(self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: Data | None) -> None:
         sha256 = loading.sha256 if loading else None

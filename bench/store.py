@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import UsageError
 from bench.extract import Throughput
 from bench.files import sha256_file, sha256_text, whole_folder, write_atomic, write_json
 
@@ -33,12 +35,23 @@ class Stored:
 class DescriptorStore:
     """Descriptors on disk under `root`.
 
-    The key is the sha256 of everything that may change a value (see `key`), so an entry never goes stale; one
-    that is damaged is dropped and made again.
+    The key is the sha256 of what decides a value (`bench.cells.descriptor_key` gathers it), so an entry does not go
+    stale; one that is damaged is dropped and made again.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def require_writable(self) -> None:
+        """Raises UsageError where nothing can be stored: better now than after an hour of extraction."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"can't write to the cache folder {self.root} ({error.strerror}): set BENCH_HOME to another one"
+            ) from error
 
     @staticmethod
     def key(parts: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Weights files: found on this machine or downloaded, and never used unless their hash is the pinned one.
 
-The hash is pinned by the backbone where it was published; else by the first download, in a file beside it.
+The hash is pinned by the backbone where it was published; else by the first use, in a note in the cache folder.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -38,7 +39,7 @@ class Network:
         if self.offline or not hosts:
             return
         pool = ThreadPoolExecutor(len(hosts))
-        asked = {pool.submit(_answers, host): host for host in hosts}
+        asked = {pool.submit(_responds, host): host for host in hosts}
         done, _ = wait(asked, timeout=PROBE_SECONDS)
         self._answers |= {host: future in done and future.result() for future, host in asked.items()}
         pool.shutdown(wait=False, cancel_futures=True)
@@ -101,12 +102,15 @@ def obtain(weights: Weights, network: Network) -> Obtained | None:
 
 def _verified_sha256(weights: Weights, path: Path) -> str:
     found = sha256_file(path)
-    note = path.with_name(path.name + ".sha256")
+    note = _store(weights).with_name(weights.filename + ".sha256")
     pinned = weights.sha256 or (note.read_text().strip() if note.is_file() else None)
-    if pinned is not None and found != pinned:
+    if pinned is None:
+        write_text(note, found + "\n")
+    elif found != pinned:
+        accept = "" if weights.sha256 else f"; or delete {note} to accept it"
         raise CheckpointError(
             f"the weights file {path} has sha256 {found[:16]}..., expected {pinned[:16]}...: it is damaged or "
-            "another file; delete it to download it again"
+            f"another file; delete it to download it again{accept}"
         )
     return found
 
@@ -126,13 +130,14 @@ def _download(weights: Weights, network: Network) -> Path:
 
             owner, repo, file = weights.source.removeprefix("hub:").split("/", 2)
             return Path(hf_hub_download(f"{owner}/{repo}", file, endpoint=_hub()))
-        return _fetch(url, _store(weights), weights.sha256)
-    except (OSError, ValueError) as error:
+        _fetch(url, _store(weights), weights.sha256)
+        return _store(weights)
+    except Exception as error:  # each HTTP client raises its own kinds
         sentence = " ".join(str(error).split())[:200]
         raise WeightsUnavailable(f"{url} could not be downloaded ({sentence}): {by_hand}") from error
 
 
-def _fetch(url: str, destination: Path, sha256: str | None) -> Path:
+def _fetch(url: str, destination: Path, sha256: str | None) -> None:
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=READ_SECONDS) as response:
         expected = response.headers.get("Content-Length")
@@ -149,8 +154,6 @@ def _fetch(url: str, destination: Path, sha256: str | None) -> Path:
                 raise OSError(f"its sha256 is {digest.hexdigest()[:16]}..., expected {sha256[:16]}...")
 
         write_atomic(destination, copy)
-    write_text(destination.with_name(destination.name + ".sha256"), digest.hexdigest() + "\n")
-    return destination
 
 
 def _store(weights: Weights) -> Path:
@@ -168,11 +171,11 @@ def _host(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _answers(host: str) -> bool:
+def _responds(host: str) -> bool:
     try:
         urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=PROBE_SECONDS).close()
     except urllib.error.HTTPError:
         return True  # it answered, if only with an error
-    except OSError:
+    except (OSError, ValueError, HTTPException):
         return False
     return True

@@ -1,7 +1,6 @@
 """Folders in the form of the DISC21 copy-detection set: references/, queries/, ground_truth.csv."""
 
 import csv
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,14 +14,15 @@ GROUND_TRUTH = "ground_truth.csv"
 
 
 def read(folder: Path) -> Split:
-    """The split of a folder: ids are file names without suffix, images in the order of their names.
+    """The split of a folder, images in the order of their names.
 
-    ground_truth.csv has the columns query_id, reference_id, a row per pair; a query without a match has no row,
-    or an empty reference_id. Raises DatasetError naming the file and row that is wrong.
+    ground_truth.csv has the columns query_id, reference_id (file names without suffix), a row per pair; a query
+    without a match has no row, or an empty reference_id. An image's id is its role and name, as in "queries/q1": a
+    copy may be called after its original. Raises DatasetError naming the file and row that is wrong.
     """
     queries, references = _images(folder / "queries"), _images(folder / "references")
-    row_of = {image.id: row for row, image in enumerate(references)}
-    found: dict[str, list[int]] = {image.id: [] for image in queries}
+    row_of = {image.path.stem: row for row, image in enumerate(references)}
+    found: dict[str, list[int]] = {image.path.stem: [] for image in queries}
     for line, (query, reference) in _pairs(folder / GROUND_TRUTH):
         where = f"{folder / GROUND_TRUTH}, line {line}"
         if query not in found:
@@ -34,7 +34,7 @@ def read(folder: Path) -> Split:
         if row_of[reference] in found[query]:
             raise DatasetError(f"{where}: the pair {query}, {reference} stands there twice")
         found[query].append(row_of[reference])
-    positives = tuple(np.array(sorted(found[image.id]), np.int64) for image in queries)
+    positives = tuple(np.array(sorted(found[image.path.stem]), np.int64) for image in queries)
     return Split(queries, references, GroundTruth(positives, tuple(np.empty(0, np.int64) for _ in queries)))
 
 
@@ -51,21 +51,29 @@ def _images(folder: Path) -> tuple[ImageFile, ...]:
         raise DatasetError(
             f"there is no folder {folder}: a DISC-form dataset has queries/, references/, {GROUND_TRUTH}"
         )
-    images = [ImageFile(path.stem, path) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+    images: dict[str, ImageFile] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES:
+            image = ImageFile(f"{folder.name}/{path.stem}", path)
+            if other := images.get(image.id):
+                raise DatasetError(f"{other.path} and {path} share the name '{path.stem}': rename one of them")
+            images[image.id] = image
     if not images:
         raise DatasetError(f"the folder {folder} holds no image")
-    for one, other in itertools.pairwise(images):
-        if one.id == other.id:
-            raise DatasetError(f"{one.path} and {other.path} have the same id '{one.id}': rename one of them")
-    return tuple(images)
+    return tuple(images.values())
 
 
 def _pairs(path: Path) -> list[tuple[int, tuple[str, str]]]:
     if not path.is_file():
         raise DatasetError(f"there is no ground truth {path}: write it with the columns query_id, reference_id")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        missing = {"query_id", "reference_id"} - set(rows.fieldnames or ())
-        if missing:
-            raise DatasetError(f"{path} lacks the column {' and '.join(sorted(missing))}: its first line names them")
-        return [(rows.line_num, (row["query_id"], row["reference_id"] or "")) for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            missing = {"query_id", "reference_id"} - set(rows.fieldnames or ())
+            if missing:
+                raise DatasetError(
+                    f"{path} lacks the column {' and '.join(sorted(missing))}: its first line names them"
+                )
+            return [(rows.line_num, (row["query_id"], row["reference_id"] or "")) for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} is not a CSV file in UTF-8 ({error}): save it as one") from error

@@ -15,6 +15,10 @@ class DiscFolder(Dataset):
 
     folder: Path
 
+    @property
+    def identity(self) -> str:
+        return f"disc:{self.folder.resolve()}"
+
     def load(self) -> Split:
         return _disc.read(self.folder)
 

@@ -292,6 +292,12 @@ def test_the_candidates_are_the_ten() -> None:
     assert [chosen.item.name for chosen in plugins.backbones.select("candidates")] == sorted(CANDIDATES)
 
 
+def test_a_checkpoint_older_than_batch_counters_is_taken(tmp_path: Path) -> None:
+    module, state = resnet()
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked") and not k.startswith("fc.")}
+    close(described("vicregl", old, tmp_path / "old.pth"), feature_map(module).mean((2, 3)))
+
+
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_candidates_say_where_they_come_from(name: str) -> None:
     origin = backbone(name).weights

@@ -51,7 +51,7 @@ def test_the_committed_tables_follow_from_their_records(tmp_path: Path) -> None:
 
     folder = ROOT / "results/reference/demo"
     records = list(RunFolder.existing(folder).records())
-    write_tables(tmp_path, records)
+    write_tables(tmp_path, records, 2)
     for path in tmp_path.iterdir():
         assert path.read_text() == (folder / path.name).read_text()
     assert len(records) == 28 and {record.body["git"]["dirty"] for record in records} == {False}

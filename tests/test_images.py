@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bench import images
-from bench.errors import ImageError
+from bench.errors import DescriptorError, ImageError
 from bench.extract import extract
 from bench.interfaces import NATIVE, Descriptors, ImageFile, Preprocess
 
@@ -61,6 +61,41 @@ def test_a_broken_file_is_named(name: str, told: str, photo: Path, tmp_path: Pat
     with pytest.raises(ImageError, match=told) as error:
         images.decode(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_elongated_image_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (10_000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(ImageError, match=r"line\.png of 10000 x 1 pixels is too elongated"):
+        images.load(tmp_path / "line.png", Preprocess(size=256, crop=None))
+
+
+class Answer:
+    """Gives the same answer to every batch."""
+
+    n_parameters = 0
+
+    def __init__(self, answer: torch.Tensor) -> None:
+        self.answer = answer
+
+    def describe(self, batch: torch.Tensor) -> Descriptors:
+        return Descriptors(self.answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (torch.ones(1, 4), r"2 images gave descriptors of shape \(1, 4\)"),
+        (torch.ones(2, 4, 4), r"shape \(2, 4, 4\)"),
+        (torch.tensor([[1.0, 2], [np.nan, 1]]), r"the descriptor of .*1\.png is not finite"),
+        (torch.tensor([[0.0, 0], [1, 1]]), r"the descriptor of .*0\.png is zero"),
+    ],
+)
+def test_a_wrong_answer_of_a_model_is_told(answer: torch.Tensor, told: str, tmp_path: Path) -> None:
+    files = [ImageFile(str(n), tmp_path / f"{n}.png") for n in range(2)]
+    for file in files:
+        Image.new("RGB", (4, 4)).save(file.path)
+    with pytest.raises(DescriptorError, match=told):
+        extract(Answer(answer), NATIVE, files, 2, 1)
 
 
 class Corner:

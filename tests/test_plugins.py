@@ -133,6 +133,15 @@ def test_a_distribution_is_a_plugin(bench: Bench, tmp_path: Path) -> None:
     assert '"name": "mean_colour"' in listed.stdout, listed.stderr
 
 
+def test_a_distribution_that_does_not_load_is_named(bench: Bench, tmp_path: Path) -> None:
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[descriptor_bench.backbones]\nmean = nowhere_to_be_found\n")
+    listed = bench("list", "backbones", PYTHONPATH=str(tmp_path))
+    assert listed.returncode == 2 and "the plugin 'mean' of the package theirs does not load" in listed.stderr
+
+
 def test_the_wrong_datasets_package_is_one_sentence(tmp_path: Path) -> None:
     """As where Hugging Face's `datasets` comes first on the path."""
     (tmp_path / "datasets").mkdir()

@@ -55,7 +55,7 @@ def test_an_incomplete_row_has_no_rank_and_no_mean(make: Make) -> None:
         make("b", "one", 0.9),
         make("b", "two", None, status="failed"),
     ]
-    table = leaderboard(records).set_index("backbone")
+    table = leaderboard(records, 2).set_index("backbone")
     assert list(table.index) == ["a", "b"] and table.loc["a", "rank"] == 1 and table.loc["a", "mean_map"] == 0.6
     assert (
         pd.isna(table.loc["b", "rank"]) and pd.isna(table.loc["b", "mean_map"]) and pd.isna(table.loc["b", "two.map"])
@@ -66,9 +66,25 @@ def test_an_incomplete_row_has_no_rank_and_no_mean(make: Make) -> None:
 
 def test_random_weights_are_never_ranked_beside_real_ones(make: Make) -> None:
     records = [make("a", "one", 0.5), make("b", "one", 0.9, weights="random"), make("c", "one", 0.4, weights="none")]
-    table = leaderboard(records).set_index("backbone")
+    table = leaderboard(records, 1).set_index("backbone")
     assert table["rank"].astype(object).where(table["rank"].notna(), None).to_dict() == {"a": 1, "c": 2, "b": None}
-    assert "weights=random" in markdown(leaderboard(records), records)
+    assert "weights=random" in markdown(leaderboard(records, 1), records)
+
+
+def test_a_run_that_was_killed_has_no_complete_rows(bench: Bench, small: Path, tmp_path: Path) -> None:
+    """One dataset of two has records so far."""
+    out = tmp_path / "out"
+    bench("run", "--backbones", "dhash", "--datasets", f"disc:{small},demo_retrieval", "--output", out)
+    for path in (out / "records").glob("*demo_retrieval*"):
+        path.unlink()
+    assert bench("report", out).returncode == 0
+    table = pd.read_csv(out / "leaderboard.csv")
+    assert len(table) == 2 and table["rank"].isna().all() and not table["complete"].any()
+
+
+def test_names_that_read_as_one_number_stay_apart(make: Make) -> None:
+    table = leaderboard([make("net1", "one", 0.5), make("net01", "one", 0.6)], 1)
+    assert list(table["backbone"]) == ["net01", "net1"]
 
 
 def test_equal_scores_share_a_rank() -> None:
@@ -78,24 +94,24 @@ def test_equal_scores_share_a_rank() -> None:
 
 def test_missing_is_an_empty_cell_never_zero(make: Make) -> None:
     records = [make("a", "one", 0.0), make("b", "one", None, status="unavailable")]
-    lines = leaderboard(records).to_csv(index=False).splitlines()
+    lines = leaderboard(records, 1).to_csv(index=False).splitlines()
     assert lines[1].startswith("1,a,global,pretrained,ok,0.0,0.0,,,,0.0,1,True,256,0.0,10.0,cpu")
     assert lines[2].startswith(",b,global,pretrained,unavailable,,,,,,,0,False,256,0.0,,cpu")
     long = scores(records)
     assert long[long["backbone"] == "b"]["value"].isna().all()
     assert missing(records) == {"unavailable: no b": ["b"]}
-    assert "- b: unavailable: no b" in markdown(leaderboard(records), records)
+    assert "- b: unavailable: no b" in markdown(leaderboard(records, 1), records)
 
 
 def test_speed_is_over_all_images(make: Make) -> None:
     fast, slow = make("a", "one", 0.5), make("a", "two", 0.5)
     fast.body["throughput"].update(images_per_s=100.0, n_images=100)
     slow.body["throughput"].update(images_per_s=10.0, n_images=10)
-    assert leaderboard([fast, slow])["images_per_s"].tolist() == [55.0]
+    assert leaderboard([fast, slow], 2)["images_per_s"].tolist() == [55.0]
 
 
 def test_columns_follow_the_datasets_in_natural_order(make: Make) -> None:
-    columns = list(leaderboard([make("a", "d10", 0.1), make("a", "d9", 0.1)]).columns)
+    columns = list(leaderboard([make("a", "d10", 0.1), make("a", "d9", 0.1)], 2).columns)
     assert columns.index("d9.map") < columns.index("d9.mrr") < columns.index("d10.map")
 
 

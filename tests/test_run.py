@@ -108,11 +108,46 @@ def test_another_configuration_needs_overwrite(bench: Bench, small: Path, tmp_pa
     assert (tmp_path / "out/notes.txt").read_text() == "mine"
 
 
-def test_a_folder_of_something_else_is_left_alone(bench: Bench, small: Path, tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("mine")
-    refused = bench(*arguments(small, tmp_path, "dhash"))
-    assert refused.returncode == 2 and "is not empty and not a run's" in refused.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+@pytest.mark.parametrize("mine", ["thesis.tex", "leaderboard_notes.md", "records/patients.json"])
+def test_a_folder_of_something_else_is_left_alone(mine: str, bench: Bench, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / mine).write_text("mine")
+    for overwrite in ([], ["--overwrite"]):
+        refused = bench(*arguments(small, tmp_path, "dhash", *overwrite))
+        assert refused.returncode == 2 and "is not empty and not a run's" in refused.stderr
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [Path(mine).name]
+
+
+def test_a_folder_with_the_same_name_elsewhere_is_another_configuration(
+    bench: Bench, small: Path, photo: Path, tmp_path: Path
+) -> None:
+    other = make_disc(tmp_path / "elsewhere/small", photo)
+    bench(*arguments(small, tmp_path / "out", "dhash"))
+    refused = bench(*arguments(other, tmp_path / "out", "dhash"))
+    assert refused.returncode == 2 and "datasets was" in refused.stderr
+    both = bench("run", "--backbones", "dhash", "--datasets", f"disc:{small},disc:{other}", "--output", tmp_path / "2")
+    assert both.returncode == 2 and "would share a name" in both.stderr
+
+
+def test_the_order_of_a_selection_does_not_matter(bench: Bench, small: Path, tmp_path: Path) -> None:
+    bench(*arguments(small, tmp_path / "out", "dhash,phash"))
+    before = modified(tmp_path / "out")
+    again = bench(*arguments(small, tmp_path / "out", "phash,dhash", "--similarities", "chunked@16,global"))
+    assert again.returncode == 0 and modified(tmp_path / "out") == before
+
+
+def test_a_copy_may_be_called_after_its_original(bench: Bench, photo: Path, tmp_path: Path) -> None:
+    """File names shared by queries and references are other images: the scores are the same."""
+    data = make_disc(tmp_path / "data", photo)
+    bench(*arguments(data, tmp_path / "before", "dhash"))
+    for number in range(8):
+        (data / "queries" / f"q{number}.jpg").rename(data / "queries" / f"r{number:02d}.jpg")
+    truth = (data / "ground_truth.csv").read_text()
+    for number in range(8):
+        truth = truth.replace(f"q{number},", f"r{number:02d},")
+    (data / "ground_truth.csv").write_text(truth)
+    assert bench(*arguments(data, tmp_path / "after", "dhash")).returncode == 0
+    assert (tmp_path / "before/scores.csv").read_bytes() == (tmp_path / "after/scores.csv").read_bytes()
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_tables(small: Path, tmp_path: Path) -> None:
@@ -142,6 +177,34 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_tables(small: Path, tmp_pat
         untimed(tmp_path / "killed/leaderboard.csv"), untimed(tmp_path / "whole/leaderboard.csv")
     )
     assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+def test_ctrl_c_keeps_what_is_computed(small: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        *arguments(small, tmp_path / "out", "dhash,resnet50", "--weights", "random"),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list((tmp_path / "out/records").glob("dhash*global*.json")):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130 and "interrupted; what is computed is kept" in told and "Traceback" not in told
+    assert list((tmp_path / "out/records").glob("dhash*global*.json"))
+
+
+def test_the_speed_at_another_batch_size_is_not_reported(bench: Bench, small: Path, tmp_path: Path) -> None:
+    home = {"BENCH_HOME": str(tmp_path / "home")}
+    for name, batch, measured in (("one", "32", True), ("two", "16", False)):
+        bench(*arguments(small, tmp_path / name, "dhash", "--batch-size", batch), **home)
+        assert all(bool(row["images_per_s"]) == measured for row in rows(tmp_path / name / "leaderboard.csv"))
+
+
+def test_a_cache_folder_that_cannot_be_written_is_told_at_once(bench: Bench, small: Path, tmp_path: Path) -> None:
+    ran = bench(*arguments(small, tmp_path / "out", "dhash"), BENCH_HOME="/dev/null/home")
+    assert ran.returncode == 2 and "can't write to the cache folder /dev/null/home" in ran.stderr
 
 
 def test_two_runs_do_not_write_to_one_folder(bench: Bench, small: Path, tmp_path: Path) -> None:
@@ -194,7 +257,12 @@ def test_a_changed_image_is_never_served_from_the_cache(bench: Bench, photo: Pat
             lambda d: (d / "ground_truth.csv").write_text("query,reference\n"),
             "lacks the column query_id and reference_id",
         ),
+        (
+            lambda d: (d / "ground_truth.csv").write_bytes(b"query_id,reference_id\n\xe9,r00\n"),
+            "is not a CSV file in UTF-8",
+        ),
         (lambda d: (d / "ground_truth.csv").unlink(), "there is no ground truth"),
+        (lambda d: shutil.copy(d / "references/r01.png", d / "references/r01.jpg"), "share the name 'r01'"),
         (lambda d: shutil.rmtree(d / "references"), "there is no folder"),
     ],
 )
@@ -220,8 +288,12 @@ def test_weights_that_cannot_be_had(bench: Bench, small: Path, tmp_path: Path) -
     assert {row["backbone"] for row in rows(tmp_path / "named/leaderboard.csv") if row["rank"]} == {"dhash"}
 
 
-def test_scores_stay_where_their_weights_have_gone(bench: Bench, small: Path, tmp_path: Path) -> None:
+def test_scores_stay_where_their_weights_have_gone_unless_the_images_changed(
+    bench: Bench, photo: Path, tmp_path: Path
+) -> None:
     from bench import plugins, weights
+
+    small = make_disc(tmp_path / "data", photo)
 
     origin = plugins.backbones.select("vicregl")[0].item.weights
     import torch
@@ -237,6 +309,9 @@ def test_scores_stay_where_their_weights_have_gone(bench: Bench, small: Path, tm
     by_hand.unlink()
     assert bench(*command).returncode == 0
     assert (tmp_path / "out/scores.csv").read_bytes() == before
+    shutil.copy(small / "references/r11.png", small / "queries/q0.jpg")
+    assert bench(*command).returncode == 3
+    assert {row["status"] for row in rows(tmp_path / "out/leaderboard.csv")} == {"unavailable"}
 
 
 def test_random_weights_say_so_everywhere_and_have_no_rank(bench: Bench, small: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import CheckpointError, WeightsUnavailable
+from bench.errors import CheckpointError, UsageError, WeightsUnavailable
 from bench.interfaces import TRAINING_FREE, Weights
 from bench.weights import Network, find, obtain
 
@@ -144,6 +144,41 @@ def test_hosts_that_do_not_answer_are_asked_once_and_together() -> None:
     assert first < 2 * 4.0  # PROBE_SECONDS for both together, not one after the other
     for s in silent:
         s.close()
+
+
+def test_a_file_brought_by_hand_is_pinned_when_it_is_first_used(server: ThreadingHTTPServer) -> None:
+    from bench.weights import _store
+
+    weights = at(server, "net.pth")
+    by_hand = _store(weights)
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(b"one")
+    assert obtain(weights, Network(offline=True)) is not None
+    by_hand.write_bytes(b"other")
+    with pytest.raises(CheckpointError, match="to accept it"):
+        obtain(weights, Network(offline=True))
+
+
+@pytest.mark.parametrize("source", ["model.pth", "hub:resnet18", "file:/x", "package:no.such/x", "https://host"])
+def test_a_source_of_no_known_form_is_refused(source: str) -> None:
+    with pytest.raises(UsageError, match="weights source"):
+        Weights(source, "MIT", "none")
+
+
+def test_a_host_that_speaks_no_http_is_no_network() -> None:
+    import socket
+
+    rude = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = rude.accept()
+        connection.recv(1000)
+        connection.sendall(b"go away\r\n")
+        connection.close()
+
+    threading.Thread(target=answer, daemon=True).start()
+    assert "no network" in (Network(offline=False).why_not(f"http://127.0.0.1:{rude.getsockname()[1]}/x") or "")
+    rude.close()
 
 
 def test_weights_inside_a_package() -> None:

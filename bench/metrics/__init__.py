@@ -1,7 +1,7 @@
 """Metrics as pure functions on arrays, and the table of those that a run computes."""
 
 from bench.metrics.copy import OperatingPoint, micro_average_precision, recall_at_precision
-from bench.metrics.judge import Judged, judge
+from bench.metrics.judge import Judged, joined, judge, require_consistent
 from bench.metrics.retrieval import average_precision, hit_at_k, mean_average_precision, mrr, recall_at_k
 from bench.metrics.table import METRICS, Metric, Score, of_kind
 
@@ -13,6 +13,7 @@ __all__ = [
     "Score",
     "average_precision",
     "hit_at_k",
+    "joined",
     "judge",
     "mean_average_precision",
     "micro_average_precision",
@@ -20,4 +21,5 @@ __all__ = [
     "of_kind",
     "recall_at_k",
     "recall_at_precision",
+    "require_consistent",
 ]

@@ -1,5 +1,6 @@
 """Search results held against the ground truth: everything the metrics need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +30,8 @@ def judge(found: TopK, truth: GroundTruth, n_database: int) -> Judged:
 
     Raises DatasetError where an image is both positive and junk of one query, or is not in the database.
     """
-    positive = _labels(found.indices, truth.positives, n_database)
-    junk = _labels(found.indices, truth.junk, n_database)
-    for query, (good, ignored) in enumerate(zip(truth.positives, truth.junk, strict=True)):
-        if np.intersect1d(good, ignored).size:
-            raise DatasetError(f"query {query} has an image that is both positive and junk: it can be only one")
+    require_consistent(truth, n_database)
+    positive, junk = _labels(found.indices, truth.positives), _labels(found.indices, truth.junk)
     ranks = _pessimistic_ranks(found.scores, positive, junk)
     kept = ~junk
     return Judged(
@@ -41,6 +39,26 @@ def judge(found: TopK, truth: GroundTruth, n_database: int) -> Judged:
         np.array([len(good) for good in truth.positives], np.int64),
         found.scores[kept],
         positive[kept],
+    )
+
+
+def require_consistent(truth: GroundTruth, n_database: int) -> None:
+    """Raises DatasetError for an image that is both positive and junk of one query, or not in the database."""
+    for query, (good, ignored) in enumerate(zip(truth.positives, truth.junk, strict=True)):
+        named = np.concatenate([good, ignored])
+        if named.size and not 0 <= named.min() <= named.max() < n_database:
+            raise DatasetError(f"the ground truth of query {query} names images outside the database of {n_database}")
+        if np.intersect1d(good, ignored).size:
+            raise DatasetError(f"query {query} has an image that is both positive and junk: it can be only one")
+
+
+def joined(parts: Sequence[Judged]) -> Judged:
+    """The results of several groups of queries as those of all of them."""
+    return Judged(
+        tuple(ranks for part in parts for ranks in part.ranks),
+        np.concatenate([part.n_positives for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.is_match for part in parts]),
     )
 
 
@@ -56,10 +74,5 @@ def _pessimistic_ranks(
     return (ahead + np.cumsum(positive, axis=1) - 1).astype(np.int64)
 
 
-def _labels(indices: NDArray[np.int64], members: tuple[NDArray[np.int64], ...], n_database: int) -> NDArray[np.bool_]:
-    labels = np.zeros(indices.shape, bool)
-    for row, (found, chosen) in enumerate(zip(indices, members, strict=True)):
-        if chosen.size and not 0 <= chosen.min() <= chosen.max() < n_database:
-            raise DatasetError(f"the ground truth of query {row} names images outside the database of {n_database}")
-        labels[row] = np.isin(found, chosen)
-    return labels
+def _labels(indices: NDArray[np.int64], members: tuple[NDArray[np.int64], ...]) -> NDArray[np.bool_]:
+    return np.stack([np.isin(found, chosen) for found, chosen in zip(indices, members, strict=True)])

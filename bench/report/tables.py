@@ -37,11 +37,13 @@ def scores(records: Sequence[Record]) -> pd.DataFrame:
     return table.astype({"value": "float64", "n_queries": "Int64"})
 
 
-def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per backbone and similarity, ranked by mean_map; incomplete and random rows stand below, unranked."""
+def leaderboard(records: Sequence[Record], n_datasets: int) -> pd.DataFrame:
+    """One row per backbone and similarity, ranked by mean_map; incomplete and random rows stand below, unranked.
+
+    n_datasets: of the run, whether they have records yet or not.
+    """
     ordered = sorted(records, key=_order)
     columns = score_columns(ordered)
-    n_datasets = len({record.cell.dataset for record in ordered})
     rows = [_row(list(cells), columns, n_datasets) for _, cells in groupby(ordered, key=_line)]
     ranks = competition_ranks(
         [r["mean_map"] if rankable(r["status"], r["complete"], r["weights"]) else None for r in rows]

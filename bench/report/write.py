@@ -11,13 +11,13 @@ from bench.report.tables import leaderboard, scores
 from bench.report.text import markdown
 
 
-def write_tables(folder: Path, records: Sequence[Record]) -> tuple[pd.DataFrame, list[Path]]:
-    """Write every table of `records` into `folder`; the leaderboard and the files' paths.
+def write_tables(folder: Path, records: Sequence[Record], n_datasets: int) -> tuple[pd.DataFrame, list[Path]]:
+    """Write every table of a run over `n_datasets` datasets into `folder`; the leaderboard and the files' paths.
 
     Tables that hold random weights say so in their names.
     """
     mark = ".random" if any(record.weights == "random" for record in records) else ""
-    table = leaderboard(records)
+    table = leaderboard(records, n_datasets)
     texts = {
         f"leaderboard{mark}.csv": table.to_csv(index=False, lineterminator="\n"),
         f"leaderboard{mark}.md": markdown(table, records),
