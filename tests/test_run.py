@@ -77,9 +77,10 @@ def test_a_record_says_where_its_numbers_come_from(bench: Bench, small: Path, tm
     body = json.loads(path.read_text())
     assert body["schema_version"] == 1 and body["status"] == "ok" and body["error"] is None
     assert body["backbone"]["weights_sha256"].startswith("57934424")
-    assert body["similarity"] == {"spec": "chunked@16", "kind": "chunked", "chunks": 16, "chunk_norm": "vector"}
+    similarity = {"spec": "chunked@16", "kind": "chunked", "chunks": 16, "chunk_norm": "vector", "cross": False}
+    assert body["similarity"] == similarity and len(body["run_id"]) == 32
     assert body["preprocess"]["size"] == 256 and body["preprocess"]["query_crop"] is False
-    assert body["search"] == {"candidates": "full", "tie_rule": "pessimistic"}
+    assert body["search"] == {"metric": "cosine", "candidates": "full", "tie_rule": "pessimistic"}
     assert body["dataset"]["n_queries"] == 8 and body["dataset"]["n_queries_without_positive"] == 2
     assert len(body["dataset"]["manifest_sha256"]) == 64 and body["argv"][:2] == ["bench", "run"]
     assert body["hardware"]["cpu"] and body["packages"]["torch"] and body["throughput"]["includes_decode"] is True

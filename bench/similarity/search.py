@@ -47,14 +47,21 @@ def top_k(queries: ArrayOrTensor, database: ArrayOrTensor, k: int, similarity: S
         raise DescriptorError(f"k is {k}, but the database has {len(x)} descriptors: choose k from 1 to {len(x)}")
     similarity.require_divides(q.shape[1])
     blocks = [_chunks(q[start : start + QUERY_BLOCK], similarity) for start in range(0, len(q), QUERY_BLOCK)]
-    best = [np.empty((block.shape[1], 0), np.uint64) for block in blocks]
+    found: list[list[NDArray[np.uint64]]] = [[] for _ in blocks]
     for start, rows in _blocks(x):
         chunks = _chunks(rows, similarity)
-        for i, block in enumerate(blocks):
-            keys = np.concatenate([best[i], _sort_keys(_block_scores(block, chunks), start)], axis=1)
-            best[i] = np.partition(keys, -k, axis=1)[:, -k:] if keys.shape[1] > k else keys
-    ordered = np.sort(np.concatenate(best), axis=1)[:, ::-1]
+        for keys, block in zip(found, blocks, strict=True):
+            keys.append(_sort_keys(_block_scores(block, chunks), start))
+            if sum(part.shape[1] for part in keys) > 2 * k + DATABASE_BLOCK:
+                keys[:] = [_largest(keys, k)]
+    ordered = np.sort(np.concatenate([_largest(keys, k) for keys in found]), axis=1)[:, ::-1]
     return TopK(_scores_of(ordered), _indices_of(ordered))
+
+
+def _largest(parts: list[NDArray[np.uint64]], k: int) -> NDArray[np.uint64]:
+    """The k largest keys of each row, in no order."""
+    keys = np.concatenate(parts, axis=1)
+    return np.partition(keys, -k, axis=1)[:, -k:] if keys.shape[1] > k else keys
 
 
 def _blocks(x: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.floating]]]:
