@@ -46,8 +46,7 @@ class DescriptorStore:
         """Raises UsageError where nothing can be stored: better now than after an hour of extraction."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
             raise UsageError(
                 f"can't write to the cache folder {self.root} ({error.strerror}): set BENCH_HOME to another one"

@@ -78,7 +78,7 @@ def checked(name: str, path: Path) -> Descriptors:
     return found
 
 
-def close(found: Tensor, expected: Tensor) -> None:
+def assert_close(found: Tensor, expected: Tensor) -> None:
     assert (found - expected).norm() / expected.norm() < 1e-5
 
 
@@ -103,13 +103,13 @@ def feature_map(module: nn.Module) -> Tensor:
 
 def test_resnet50(tmp_path: Path) -> None:
     module, state = resnet()
-    close(described("resnet50", state, tmp_path / "model.safetensors"), feature_map(module).mean((2, 3)))
+    assert_close(described("resnet50", state, tmp_path / "model.safetensors"), feature_map(module).mean((2, 3)))
 
 
 def test_vicregl(tmp_path: Path) -> None:
     module, state = resnet()
     headless = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    close(described("vicregl", headless, tmp_path / "resnet50_alpha0.9.pth"), feature_map(module).mean((2, 3)))
+    assert_close(described("vicregl", headless, tmp_path / "resnet50_alpha0.9.pth"), feature_map(module).mean((2, 3)))
 
 
 def test_multigrain(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_multigrain(tmp_path: Path) -> None:
     head = {"classifier.weight": state["fc.weight"], "classifier.bias": state["fc.bias"]}
     checkpoint = {"model_state": {**features, **head, "pool.p": torch.tensor([2.5])}}
     expected = (feature_map(module).clamp(min=1e-6) ** 2.5).mean((2, 3)) ** (1 / 2.5)
-    close(described("multigrain", checkpoint, tmp_path / "joint_3B_0.5.pth"), expected)
+    assert_close(described("multigrain", checkpoint, tmp_path / "joint_3B_0.5.pth"), expected)
 
 
 def test_sscd(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_sscd(tmp_path: Path) -> None:
     pooled = (feature_map(module).clamp(min=1e-6) ** 3).mean((2, 3)) ** (1 / 3)
     with torch.inference_mode():
         expected = F.normalize(module.fc(pooled))  # type: ignore[operator]
-    close(described("sscd", checkpoint, tmp_path / "sscd.torchvision.pt"), expected)
+    assert_close(described("sscd", checkpoint, tmp_path / "sscd.torchvision.pt"), expected)
 
 
 # --- Swin: torchvision's Swin-B, its names put into the official ones
@@ -150,7 +150,7 @@ def test_swin(tmp_path: Path) -> None:
     checkpoint = {"model": {official(key): value for key, value in module.state_dict().items()}}
     with torch.inference_mode():
         expected = module.norm(module.features(batch())).mean((1, 2))
-    close(described("swin", checkpoint, tmp_path / "swin_base_patch4_window7_224.pth"), expected)
+    assert_close(described("swin", checkpoint, tmp_path / "swin_base_patch4_window7_224.pth"), expected)
 
 
 # --- vision transformers: a forward from the state alone
@@ -195,12 +195,12 @@ def expected_cls(state: State) -> Tensor:
 def test_vit_from_the_hub(name: str, tmp_path: Path) -> None:
     state = vit_state()
     published = {k: v for k, v in state.items() if name == "vit" or not k.startswith("head.")}
-    close(described(name, published, tmp_path / "model.safetensors"), expected_cls(state))
+    assert_close(described(name, published, tmp_path / "model.safetensors"), expected_cls(state))
 
 
 def test_mae_from_the_authors(tmp_path: Path) -> None:
     state = {k: v for k, v in vit_state().items() if not k.startswith("head.")}
-    close(described("mae", {"model": state}, tmp_path / "mae_pretrain_vit_base.pth"), expected_cls(state))
+    assert_close(described("mae", {"model": state}, tmp_path / "mae_pretrain_vit_base.pth"), expected_cls(state))
 
 
 def test_mocov3_takes_the_base_encoder(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_mocov3_takes_the_base_encoder(tmp_path: Path) -> None:
             "module.predictor.0.weight": torch.ones(3),
         },
     }
-    close(described("mocov3", checkpoint, tmp_path / "vit-b-300ep.pth.tar"), expected_cls(state))
+    assert_close(described("mocov3", checkpoint, tmp_path / "vit-b-300ep.pth.tar"), expected_cls(state))
 
 
 def test_clip(tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_clip(tmp_path: Path) -> None:
     with torch.inference_mode():
         tokens = transformer(state, batch(), 1e-5, lambda x: x * torch.sigmoid(1.702 * x), norm_first=True)
         found = checked("clip", path)
-    close(found.global_, tokens[:, 0] @ projection)
+    assert_close(found.global_, tokens[:, 0] @ projection)
     assert found.local is not None
-    close(found.local, tokens[:, 1:])
+    assert_close(found.local, tokens[:, 1:])
 
 
 class Node(nn.Module):
@@ -295,7 +295,7 @@ def test_the_candidates_are_the_ten() -> None:
 def test_a_checkpoint_older_than_batch_counters_is_taken(tmp_path: Path) -> None:
     module, state = resnet()
     old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked") and not k.startswith("fc.")}
-    close(described("vicregl", old, tmp_path / "old.pth"), feature_map(module).mean((2, 3)))
+    assert_close(described("vicregl", old, tmp_path / "old.pth"), feature_map(module).mean((2, 3)))
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
