@@ -14,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench import plugins, weights
+from bench.errors import DatasetError
 from tests.conftest import ROOT, Bench, make_disc
 from tests.test_images import spoiled
 
@@ -217,7 +219,7 @@ def test_two_runs_do_not_write_to_one_folder(bench: Bench, small: Path, tmp_path
     assert refused.returncode == 2 and "another run is writing to" in refused.stderr
 
 
-@pytest.mark.parametrize("broken", ["cut.jpg", "empty.png", "page.jpg", "huge.png"])
+@pytest.mark.parametrize("broken", ["cut.jpg", "huge.png"])
 def test_a_broken_image_fails_its_dataset_alone(
     broken: str, bench: Bench, small: Path, photo: Path, tmp_path: Path
 ) -> None:
@@ -267,11 +269,18 @@ def test_a_changed_image_is_never_served_from_the_cache(bench: Bench, photo: Pat
         (lambda d: shutil.rmtree(d / "references"), "there is no folder"),
     ],
 )
-def test_a_wrong_dataset_is_told(spoil, told: str, bench: Bench, photo: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_dataset_is_told(spoil, told: str, photo: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     data = make_disc(tmp_path / "data", photo)
     spoil(data)
+    with pytest.raises(DatasetError, match=told):
+        plugins.datasets.select(f"disc:{data}")[0].item.load()
+
+
+def test_a_wrong_dataset_fails_its_cells(bench: Bench, photo: Path, tmp_path: Path) -> None:
+    data = make_disc(tmp_path / "data", photo)
+    (data / "ground_truth.csv").unlink()
     ran = bench(*arguments(data, tmp_path / "out", "dhash"))
-    assert ran.returncode == 3 and told in ran.stdout, ran.stdout
+    assert ran.returncode == 3 and "there is no ground truth" in ran.stdout
 
 
 def test_weights_that_cannot_be_had(bench: Bench, small: Path, tmp_path: Path) -> None:
@@ -292,8 +301,6 @@ def test_weights_that_cannot_be_had(bench: Bench, small: Path, tmp_path: Path) -
 def test_scores_stay_where_their_weights_have_gone_unless_the_images_changed(
     bench: Bench, photo: Path, tmp_path: Path
 ) -> None:
-    from bench import plugins, weights
-
     small = make_disc(tmp_path / "data", photo)
 
     origin = plugins.backbones.select("vicregl")[0].item.weights
@@ -354,6 +361,8 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_written(small: Path, tm
     ran = subprocess.run(
         command,
         cwd=ROOT,
+        # a process that measures coverage would fail to write that, too
+        env={name: value for name, value in os.environ.items() if not name.startswith("COV")},
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
