@@ -108,6 +108,21 @@ def test_an_operating_point_can_be_used_as_a_threshold() -> None:
     assert np.array([True, True, True, False, True])[kept].sum() / 4 == point.recall
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30), st.sampled_from([0.5, 0.75, 0.9])
+)
+def test_the_operating_point_is_the_best_threshold(pairs: list[tuple[int, bool]], wanted: float) -> None:
+    """Every threshold tried in turn, all pairs of at least that score taken, ties and all."""
+    scores, hits = np.array([s for s, _ in pairs]), np.array([h for _, h in pairs])
+    n = max(1, int(hits.sum()))
+    reached = [
+        (hits[scores >= t].sum() / n, t) for t in sorted(set(scores.tolist())) if hits[scores >= t].mean() >= wanted
+    ]
+    point = recall_at_precision(scores, hits, n, wanted)
+    assert (point and tuple(point)) == (max(reached) if reached else None)
+
+
 def test_a_pair_that_stands_twice_in_the_ground_truth_counts_twice() -> None:
     assert micro_average_precision([0.9], [True], 2) == 0.5
 

@@ -80,6 +80,11 @@ def test_duplicated_rows_tie_wherever_they_stand(spec: str) -> None:
         assert (np.diff(indices, axis=1) > 0).all()
 
 
+def test_negative_zero_ties_with_zero() -> None:
+    keys = search._sort_keys(np.array([[-0.0, 0.0, -0.0]], np.float32), 0)
+    assert search._indices_of(np.sort(keys)[:, ::-1]).tolist() == [[0, 1, 2]]
+
+
 def test_chunk_products_add_up_to_the_cosine() -> None:
     rng = np.random.default_rng(3)
     q, x = rng.normal(size=(5, 24)), rng.normal(size=(6, 24))

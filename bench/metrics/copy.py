@@ -35,11 +35,10 @@ def recall_at_precision(
     with that recall the one with the highest threshold counts.
     """
     ordered, hits, reached = _curve(scores, is_match, n_positives)
-    # a point inside a run of equal scores is no threshold; only its last one is
-    last_of_ties = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
-    good = np.flatnonzero((reached >= precision) & last_of_ties)
+    good = np.flatnonzero(reached >= precision)
     if not good.size:
         return None
+    # among equal scores matches come last, so the point of largest recall always ends them: it is a threshold
     found = np.cumsum(hits)[good]
     at = int(np.argmax(found))
     return OperatingPoint(float(found[at] / n_positives), float(ordered[good[at]]))
