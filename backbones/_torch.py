@@ -1,22 +1,24 @@
-"""Parts shared by the backbones that are torch modules: reading checkpoints safely, loading them strictly."""
+"""A torch module as a backbone: its checkpoint's conversion, the options all of them have, and pooling."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import CheckpointError
-from bench.interfaces import Backbone, Descriptors, Model
+from backbones._checkpoint import State, load_strictly, read_state
+from bench.errors import CheckpointError, UsageError
+from bench.interfaces import Backbone, Descriptors, Model, Precision
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-State = Mapping[str, "Tensor"]
 # Any, since timm's modules have methods (forward_features) that nn.Module does not declare
 Describe = Callable[[Any, "Tensor"], Descriptors]
 Convert = Callable[[State, Any], State]
 
-MOST_NAMED_KEYS = 5
+#: Of multi-scale descriptors: the sides of the image, relative (DINO's and many retrieval evaluations).
+SCALES = (1.0, 2**-0.5, 0.5)
+_CHOICES = {"precision": ("fp32", "bf16", "fp16"), "multiscale": ("no", "yes"), "compile": ("no", "yes")}
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,12 @@ class TorchBackbone(Backbone):
     """A torch module with its checkpoint's conversion.
 
     build: makes the module with initial parameters. convert: from the published checkpoint to the module's state,
-    where they differ. describe: from the module and a float32 batch [B, 3, H, W] to descriptors.
+    where they differ. describe: from the module and a float32 batch [B, 3, H, W] to descriptors. pooled: the same with
+    generalised-mean pooling of an exponent, where there is such a descriptor.
     read: reads the file; the default refuses code. channels_last: memory layout, faster for convolutions.
+    multiscale: the mean of the descriptors at SCALES. compiled: by torch.compile.
+
+    Options: precision=fp32|bf16|fp16 (autocast), multiscale=yes, gem=EXPONENT, compile=yes.
     """
 
     build: Callable[[], "nn.Module"]
@@ -33,6 +39,27 @@ class TorchBackbone(Backbone):
     convert: Convert = lambda state, module: state
     read: Callable[[Path], State] = lambda path: read_state(path)
     channels_last: bool = False
+    pooled: Callable[[float], Describe] | None = None
+    multiscale: bool = False
+    compiled: bool = False
+
+    def configured(self, options: Mapping[str, str]) -> Backbone:
+        for key, value in options.items():
+            if key in _CHOICES and value not in _CHOICES[key]:
+                raise UsageError(f"the option {key} of {self.name} is {' or '.join(_CHOICES[key])}, not '{value}'")
+        known = [*_CHOICES, *(["gem"] if self.pooled else [])]
+        if unknown := [key for key in options if key not in known]:
+            raise UsageError(f"the backbone '{self.name}' has no option '{unknown[0]}': it has {', '.join(known)}")
+        precision: Precision = options.get("precision", "fp32")  # type: ignore[assignment]
+        shown = {key: options[key] for key in known if key in options and options[key] not in ("fp32", "no")}
+        return replace(
+            self,
+            name=self.name + (f"[{','.join(f'{key}={value}' for key, value in shown.items())}]" if shown else ""),
+            precision=precision,
+            multiscale=options.get("multiscale") == "yes",
+            compiled=options.get("compile") == "yes",
+            describe=self.pooled(_exponent(options["gem"])) if self.pooled and "gem" in options else self.describe,
+        )
 
     def load(self, device: str, weights_file: Path | None) -> Model:
         module = self.build()
@@ -44,84 +71,47 @@ class TorchBackbone(Backbone):
                     f"{weights_file} is not the checkpoint of {self.name} from {self.weights.source}: {error}"
                 ) from error
             load_strictly(module, state, weights_file)
-        return TorchModel(module.eval(), self.describe, device, self.channels_last)
+        return TorchModel(module.eval(), self, device)
 
 
 class TorchModel:
-    """A module on a device, and how its output is read."""
+    """A backbone's module on a device, and how its output is read."""
 
-    def __init__(self, module: "nn.Module", describe: Describe, device: str, channels_last: bool) -> None:
+    def __init__(self, module: "nn.Module", backbone: TorchBackbone, device: str) -> None:
         import torch
 
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._layout = torch.channels_last if backbone.channels_last else torch.contiguous_format
         self.module = module.to(device, memory_format=self._layout)  # type: ignore[call-overload]
         self.n_parameters = sum(parameter.numel() for parameter in module.parameters())
-        self._describe = describe
+        self._describe = torch.compile(backbone.describe) if backbone.compiled else backbone.describe
+        self._scales = SCALES if backbone.multiscale else SCALES[:1]
         self._device = device
+        self._reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(backbone.precision)
 
     def describe(self, batch: "Tensor") -> Descriptors:
-        return self._describe(self.module, batch.to(self._device, memory_format=self._layout))
+        """Descriptors of a batch; of several scales the mean of the global ones, and the local ones of the first."""
+        import torch
+
+        batch = batch.to(self._device, memory_format=self._layout)
+        with torch.autocast(self._device.partition(":")[0], self._reduced, enabled=self._reduced is not None):
+            found = [self._describe(self.module, _scaled(batch, scale)) for scale in self._scales]
+        return Descriptors(torch.stack([f.global_.float() for f in found]).mean(0), found[0].local)
 
 
-def read_state(path: Path) -> State:
-    """The content of a .safetensors file or of a pickle without code.
+def _scaled(batch: "Tensor", scale: float) -> "Tensor":
+    from torch.nn.functional import interpolate
 
-    Raises CheckpointError for anything else: a TorchScript archive, a pickle with code, a web page.
-    """
-    import pickle
+    return batch if scale == 1 else interpolate(batch, scale_factor=scale, mode="bilinear", align_corners=False)
 
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is not a safetensors file ({error}): download it again") from error
-    import torch
-
+def _exponent(text: str) -> float:
     try:
-        state: State = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} is not a checkpoint without code ({first_line}): download it again") from error
-    return state
-
-
-def load_strictly(module: "nn.Module", state: State, path: Path) -> None:
-    """Load a state that must fit exactly. Raises CheckpointError listing the keys that do not fit."""
-    own = module.state_dict()
-    problems = {
-        # batch counters came with torch 0.4.1 and decide nothing here; older checkpoints lack them
-        "lacks": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
-        "has unknown": [key for key in state if key not in own],
-        "has of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
-    }
-    told = "; ".join(
-        f"{what} {', '.join(keys[:MOST_NAMED_KEYS])}"
-        + (f" and {more} more" if (more := len(keys) - MOST_NAMED_KEYS) > 0 else "")
-        for what, keys in problems.items()
-        if keys
-    )
-    if told:
-        raise CheckpointError(f"the checkpoint {path} does not fit the architecture: it {told}")
-    module.load_state_dict(dict(state), strict=True)
-
-
-def nested(state: State, key: str) -> State:
-    """The state inside a training checkpoint such as {"epoch": ..., "state_dict": ...}. Raises KeyError."""
-    inner: Any = state[key]
-    return dict(inner)
-
-
-def without(state: State, *prefixes: str) -> dict[str, "Tensor"]:
-    """The entries whose key starts with none of the prefixes: classifiers, projectors, momentum copies."""
-    return {key: value for key, value in state.items() if not key.startswith(prefixes)}
-
-
-def under(state: State, prefix: str) -> dict[str, "Tensor"]:
-    """The entries below a prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        exponent = float(text)
+    except ValueError:
+        exponent = 0.0
+    if not 0 < exponent < float("inf"):
+        raise UsageError(f"the option gem is a positive number, the exponent of the generalised mean, not '{text}'")
+    return exponent
 
 
 def timm_module(arch: str, **options: Any) -> Callable[[], "nn.Module"]:
@@ -137,17 +127,47 @@ def timm_module(arch: str, **options: Any) -> Callable[[], "nn.Module"]:
 
 
 def cls_and_tokens(module: Any, batch: "Tensor") -> Descriptors:
-    """Of a vision transformer: the class token after the final norm, and the patch tokens."""
+    """Of a vision transformer: the class token after the final norm, and the patch tokens (registers left out)."""
     tokens = module.forward_features(batch)
-    return Descriptors(tokens[:, 0], tokens[:, 1:])
+    return Descriptors(tokens[:, 0], tokens[:, module.num_prefix_tokens :])
+
+
+def gem_of_tokens(p: float) -> Describe:
+    """Of a vision transformer: the generalised mean of the patch tokens in place of the class token."""
+
+    def describe(module: Any, batch: "Tensor") -> Descriptors:
+        local = cls_and_tokens(module, batch).local
+        assert local is not None
+        return Descriptors(gem(local, p), local)
+
+    return describe
+
+
+def cells_of_map(module: Any, batch: "Tensor") -> "Tensor":
+    """The cells [B, h * w, d] of a convolutional network's last feature map [B, d, h, w]."""
+    cells: Tensor = module.forward_features(batch).flatten(2).transpose(1, 2)
+    return cells
 
 
 def mean_of_map(module: Any, batch: "Tensor") -> Descriptors:
-    """Of a convolutional network: the mean over the last feature map [B, d, h, w], and its cells."""
-    cells = module.forward_features(batch).flatten(2).transpose(1, 2)
-    return Descriptors(cells.mean(1), cells)
+    """Of a convolutional network: the mean over the last feature map, and its cells."""
+    cells = cells_of_map(module, batch)
+    return Descriptors(cells.float().mean(1), cells)
+
+
+def gem_of_map(p: float) -> Describe:
+    """Of a convolutional network: the generalised mean over the last feature map, and its cells."""
+
+    def describe(module: Any, batch: "Tensor") -> Descriptors:
+        cells = cells_of_map(module, batch)
+        return Descriptors(gem(cells, p), cells)
+
+    return describe
 
 
 def gem(cells: "Tensor", p: float) -> "Tensor":
-    """Generalised mean over the cells of [B, T, d] (Radenovic et al. 2018): (mean x^p)^(1/p), x clamped to 1e-6."""
-    return cells.clamp(min=1e-6).pow(p).mean(1).pow(1 / p)
+    """Generalised mean over the cells of [B, T, d] (Radenovic et al. 2018): (mean x^p)^(1/p), x clamped to 1e-6.
+
+    In float32 whatever the cells are: x^p leaves the range of half precision.
+    """
+    return cells.float().clamp(min=1e-6).pow(p).mean(1).pow(1 / p)

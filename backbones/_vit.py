@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from backbones._torch import State, TorchBackbone, cls_and_tokens, timm_module, without
+from backbones._checkpoint import State, without
+from backbones._torch import TorchBackbone, cls_and_tokens, timm_module
 from bench.interfaces import Backbone, Preprocess, Weights
 
 

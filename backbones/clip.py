@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbones._torch import State, TorchBackbone, timm_module
+from backbones._checkpoint import State
+from backbones._torch import TorchBackbone, timm_module
 from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
 from bench.plugins import register_backbone
 

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from backbones._torch import State, TorchBackbone, mean_of_map, timm_module, without
+from backbones._checkpoint import State, without
+from backbones._torch import TorchBackbone, mean_of_map, timm_module
 from bench.interfaces import Backbone, Preprocess, Weights
 from bench.plugins import register_backbone
 

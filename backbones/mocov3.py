@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from backbones._torch import State, TorchBackbone, cls_and_tokens, nested, timm_module, under, without
+from backbones._checkpoint import State, nested, under, without
+from backbones._torch import TorchBackbone, cls_and_tokens, timm_module
 from bench.interfaces import Backbone, Preprocess, Weights
 from bench.plugins import register_backbone
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from backbones._torch import State, TorchBackbone, gem, timm_module
+from backbones._checkpoint import State
+from backbones._torch import TorchBackbone, gem, timm_module
 from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
 from bench.plugins import register_backbone
 

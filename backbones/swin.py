@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from backbones._torch import State, TorchBackbone, timm_module, without
+from backbones._checkpoint import State, without
+from backbones._torch import TorchBackbone, timm_module
 from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
 from bench.plugins import register_backbone
 

@@ -6,6 +6,7 @@ A plugin module imports this module, `bench.plugins` to register itself, and whe
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -26,13 +27,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocess:
     """From a decoded RGB photograph to the array a model reads.
 
-    resize: "short" scales the short side to `size`, "squash" scales both sides to `size`, "none" leaves the
-        image at its own size.
+    resize: "short" scales the short side to `size`, "squash" scales both sides to `size`, "letterbox" scales the long
+        side to `size` and pads to a square with the mean, "none" leaves the image at its own size.
     crop: side in pixels of the central square kept after resizing, or None.
     mean, std: per channel, for values scaled to 0..1; None leaves the pixels as uint8.
     """
 
-    resize: Literal["short", "squash", "none"] = "short"
+    resize: Literal["short", "squash", "letterbox", "none"] = "short"
     size: int | None = 256
     crop: int | None = 224
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
@@ -49,26 +50,44 @@ class Weights:
     """Where a backbone's trained parameters come from.
 
     source: "https://HOST/PATH", "hub:OWNER/REPO/FILE" (Hugging Face), "package:MODULE/PATH" (inside an
-        installed Python package), or "none" for a descriptor without parameters.
-    sha256: of the file, where published; else it is recorded when the file is first used.
+        installed Python package), "file:PATH", or "none" for a descriptor without parameters.
+    licence: of the weights, as an SPDX identifier where there is one. citation: the paper they come from.
+    sha256: of the source's file, where published; else it is recorded when the file is first used.
+    mirrors: sources of the same weights in the authors' other published files, which `load` takes as well.
+    companions: files beside a hub file that `load` reads with it (config.json); one that the hub lacks is left out.
+    megabytes: about how much is downloaded, in 1e6 bytes.
+    carries_code: the file is a program (TorchScript), so it is loaded only if its hash is pinned or the user allows it.
+    gated: the hub asks for an account that accepted the licence.
     """
 
     source: str
     licence: str
     pretraining: str
     sha256: str | None = None
+    citation: str = field(default="", kw_only=True)
+    mirrors: tuple[str, ...] = field(default=(), kw_only=True)
+    companions: tuple[str, ...] = field(default=(), kw_only=True)
+    megabytes: float | None = field(default=None, kw_only=True)
+    carries_code: bool = field(default=False, kw_only=True)
+    gated: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"none|https?://[^/]+/.+|hub:[^/]+/[^/]+/.+|package:\w+/.+", self.source):
-            raise UsageError(
-                f"the weights source '{self.source}' is not of the form https://HOST/PATH, hub:OWNER/REPO/FILE, "
-                "package:MODULE/PATH or none: correct it in the backbone"
-            )
+        for source in (self.source, *self.mirrors):
+            if not re.fullmatch(r"none|https?://[^/]+/.+|hub:[^/]+/[^/]+/.+|package:\w+/.+|file:.+", source):
+                raise UsageError(
+                    f"the weights source '{source}' is not of the form https://HOST/PATH, hub:OWNER/REPO/FILE, "
+                    "package:MODULE/PATH, file:PATH or none: correct it in the backbone"
+                )
 
     @property
     def filename(self) -> str:
         """The published file name."""
         return self.source.rsplit("/", 1)[-1]
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence forbids commercial use."""
+        return "-NC" in self.licence
 
 
 TRAINING_FREE = "none"
@@ -96,19 +115,25 @@ class Model(Protocol):
         ...
 
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
 @dataclass(frozen=True)
 class Backbone(ABC):
     """A candidate descriptor: a light object that can be listed without loading anything.
 
+    embed_dim: of the global descriptor; None where only the weights file tells, until `settled`.
     packages: distributions, beside numpy, torch, torchvision, timm and pillow, whose version may change its output.
+    precision: of the arithmetic; descriptors are float32 whatever it is.
     """
 
     name: str
     arch: str
-    embed_dim: int
+    embed_dim: int | None
     preprocess: Preprocess
     weights: Weights
     packages: tuple[str, ...] = field(default=(), kw_only=True)
+    precision: Precision = field(default="fp32", kw_only=True)
 
     @abstractmethod
     def load(self, device: str, weights_file: Path | None) -> Model:
@@ -116,6 +141,22 @@ class Backbone(ABC):
 
         Raises CheckpointError where the file is not this backbone's checkpoint.
         """
+
+    def configured(self, options: Mapping[str, str]) -> "Backbone":
+        """This backbone with the options of `name[option=value]`, under a name that shows them.
+
+        Raises UsageError for an option it does not have.
+        """
+        if options:
+            raise UsageError(f"the backbone '{self.name}' has no options: leave out [{', '.join(options)}]")
+        return self
+
+    def settled(self, weights_file: Path | None) -> "Backbone":
+        """This backbone with what only its weights file tells (dimension, preprocessing); asked before `load`.
+
+        Raises CheckpointError where the file does not tell it.
+        """
+        return self
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,6 +23,8 @@ from bench.errors import UsageError
 from bench.interfaces import Backbone, Dataset
 
 ROOT = Path(__file__).resolve().parent.parent
+
+_OPTIONS = re.compile(r"(?P<name>.+)\[(?P<options>\s*\w+\s*=[^\[\]]*)\]")
 
 
 class Named(Protocol):
@@ -51,34 +53,52 @@ class Selected(Generic[T]):
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A registered factory. argument: what stands behind the colon of `name:ARGUMENT`, or None."""
+    """A registered factory.
+
+    argument: what stands behind the colon of `name:ARGUMENT` where it is free, such as DIR, or None.
+    variants: what may stand there where it is not free.
+    """
 
     name: str
     make: Callable[..., T]
     groups: frozenset[str]
     argument: str | None
+    variants: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Every name it can be chosen by; none where the argument is free."""
+        return [] if self.argument else [self.name, *(f"{self.name}:{variant}" for variant in self.variants)]
 
     def create(self, explicit: bool, argument: str | None = None) -> Selected[T]:
         """The item, made. Raises UsageError where it calls itself by another name."""
         made = self.make(argument) if argument is not None else self.make()
-        expected = self.name if argument is None else f"{self.name}:"
-        if not (made.name == expected if argument is None else made.name.startswith(expected)):
-            raise UsageError(f"the plugin '{self.name}' made an object named '{made.name}': give both one name")
+        expected = self.name if argument is None else f"{self.name}:{argument if self.argument is None else ''}"
+        if not (made.name.startswith(expected) if self.argument else made.name == expected):
+            raise UsageError(f"the plugin '{self.name}' made an object named '{made.name}', not '{expected}'")
         return Selected(made, explicit, Path(inspect.getfile(self.make)))
 
 
 class Registry(Generic[T]):
-    """Factories by name, filled when it is first asked."""
+    """Factories by name, filled when it is first asked.
 
-    def __init__(self, noun: str, package: str) -> None:
+    configure: gives an item the options of `name[option=value]`; without it a bracket is part of the name.
+    """
+
+    def __init__(self, noun: str, package: str, configure: Callable[[T, dict[str, str]], T] | None = None) -> None:
         self.noun = noun
         self.package = package
+        self._configure = configure
         self._entries: dict[str, Entry[T]] = {}
 
     def register(
-        self, groups: Iterable[str] = ("plugin",), argument: str | None = None
+        self, groups: Iterable[str] = ("plugin",), argument: str | None = None, variants: Iterable[str] = ()
     ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-        """Decorator for a factory function; its name is the plugin's name."""
+        """Decorator for a factory function; its name is the plugin's name.
+
+        With `argument` (free: what it stands for) or `variants` (the possible ones), the factory takes what stands
+        behind the colon of `name:ARGUMENT`; with variants it is also called without, for the plain name.
+        """
 
         def keep(factory: Callable[P, T]) -> Callable[P, T]:
             name = factory.__name__
@@ -88,7 +108,7 @@ class Registry(Generic[T]):
                     f"the {self.noun} '{name}' is registered twice, by {known.make.__module__} and "
                     f"{factory.__module__}: rename one of them"
                 )
-            self._entries[name] = Entry(name, factory, frozenset(groups), argument)
+            self._entries[name] = Entry(name, factory, frozenset(groups), argument, tuple(variants))
             return factory
 
         return keep
@@ -124,45 +144,70 @@ class Registry(Generic[T]):
 
         Raises UsageError, with the nearest names, where a part matches nothing.
         """
-        parts = [part.strip() for part in selection.split(",") if part.strip()]
+        parts = [part.strip() for part in _split(selection) if part.strip()]
         if not parts:
             raise UsageError(f"no {self.noun} was chosen: name some, or a group ({', '.join(self.groups())})")
         chosen: dict[str, Selected[T]] = {}
         written: dict[str, str] = {}
         for part in parts:
-            for found in self._match(part):
-                if ":" in part and written.setdefault(found.item.name, part) != part:
-                    raise UsageError(f"{written[found.item.name]} and {part} would share a name: rename one folder")
-                before = chosen.get(found.item.name)
-                chosen[found.item.name] = before if before is not None and before.explicit else found
+            head, options = self._options(part)
+            for found, argument in self._match(head):
+                item = self._configured(found, options)
+                name = item.item.name
+                if argument and written.setdefault(name, argument) != argument:
+                    raise UsageError(f"{written[name]} and {argument} would share the name {name}: rename one")
+                before = chosen.get(name)
+                chosen[name] = before if before is not None and before.explicit else item
         return list(chosen.values())
 
-    def _match(self, part: str) -> Iterator[Selected[T]]:
+    def _options(self, part: str) -> tuple[str, dict[str, str]]:
+        """`name[key=value,...]` as name and options."""
+        match = _OPTIONS.fullmatch(part) if self._configure else None
+        if match is None:
+            return part, {}
+        pairs = [option.partition("=") for option in match["options"].split(",")]
+        options = {key.strip(): value.strip() for key, _, value in pairs}
+        if len(options) < len(pairs) or not all(options.values()):
+            raise UsageError(f"the options in '{part}' are not of the form [name=value,...], each name once")
+        return match["name"], options
+
+    def _configured(self, found: Selected[T], options: dict[str, str]) -> Selected[T]:
+        return replace(found, item=self._configure(found.item, options)) if self._configure and options else found
+
+    def _match(self, part: str) -> Iterator[tuple[Selected[T], str | None]]:
+        """What a part means, each with the free argument that it was made of."""
         entries = {entry.name: entry for entry in self.entries()}
         head, colon, argument = part.partition(":")
-        if part in entries and entries[part].argument is None:
-            yield entries[part].create(explicit=True)
-        elif colon and head in entries and entries[head].argument is not None and argument:
-            yield entries[head].create(True, argument)
+        entry = entries.get(head)
+        if entry and entry.argument is not None and argument:
+            yield entry.create(True, argument), argument
+        elif entry and part in entry.names:
+            yield entry.create(True, argument if colon else None), None
         else:
-            plain = [entry for entry in entries.values() if entry.argument is None]
             matched = [
-                entry
-                for entry in plain
-                if part == "all" or part in entry.groups or fnmatch.fnmatchcase(entry.name, part)
+                (entry, name.partition(":")[2] or None)
+                for entry in entries.values()
+                for name in entry.names
+                # the variants are for patterns that ask for them by a colon
+                if (":" in part or ":" not in name)
+                and (part == "all" or part in entry.groups or fnmatch.fnmatchcase(name, part))
             ]
             if not matched:
                 raise UsageError(self._unknown(part))
-            yield from (entry.create(explicit=False) for entry in matched)
+            yield from ((entry.create(False, variant), None) for entry, variant in matched)
 
     def _unknown(self, part: str) -> str:
-        names = [f"{entry.name}:{entry.argument}" if entry.argument else entry.name for entry in self.entries()]
+        names = [
+            name
+            for entry in self.entries()
+            for name in ([f"{entry.name}:{entry.argument}"] if entry.argument else entry.names)
+        ]
         near = difflib.get_close_matches(part, [*names, *self.groups()], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
         return f"there is no {self.noun} '{part}': {hint} (groups: {', '.join(self.groups())})"
 
 
-backbones: Registry[Backbone] = Registry("backbone", "backbones")
+backbones: Registry[Backbone] = Registry("backbone", "backbones", lambda item, options: item.configured(options))
 datasets: Registry[Dataset] = Registry("dataset", "datasets")
 register_backbone = backbones.register
 register_dataset = datasets.register
@@ -191,6 +236,11 @@ def load_file(path: Path) -> None:
 def natural(name: str) -> tuple[list[str | int], str]:
     """Sort key that puts lite2 before lite10, and is the same for one name alone."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)], name
+
+
+def _split(selection: str) -> list[str]:
+    """At the commas that are not inside brackets."""
+    return re.split(r",(?![^\[\]]*\])", selection)
 
 
 def _require_own_package(package: str) -> None:

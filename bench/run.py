@@ -147,7 +147,7 @@ class Run:
         kept = []
         for cell in todo:
             dimension = loading.chosen.item.embed_dim
-            problem = _attempt("evaluate", partial(cell.similarity.require_divides, dimension))
+            problem = _attempt("evaluate", partial(cell.similarity.require_divides, dimension)) if dimension else None
             if isinstance(problem, Failure):
                 self._fail([cell], problem, loading, data)
             else:
