@@ -1,5 +1,6 @@
 """Checkpoints of torch modules: read without running code, cut to what a module needs, loaded strictly."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ MOST_NAMED_KEYS = 5
 def read_state(path: Path) -> State:
     """The content of a .safetensors file or of a pickle without code.
 
-    Raises CheckpointError for anything else: a TorchScript archive, a pickle with code, a web page.
+    Raises CheckpointError for anything else: a TorchScript archive, a pickle with code, a web page, a part of a file.
     """
     import pickle
 
@@ -28,15 +29,46 @@ def read_state(path: Path) -> State:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise CheckpointError(f"{path} is not a safetensors file ({error}): download it again") from error
+            raise CheckpointError(
+                f"{path} is not a safetensors file ({_reason(path, error)}): download it again"
+            ) from error
     import torch
 
     try:
-        state: State = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_harmless()):
+            state: State = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} is not a checkpoint without code ({first_line}): download it again") from error
+        raise CheckpointError(
+            f"{path} is not a checkpoint without code ({_reason(path, error)}): download it again"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not parameters by name: it is another file")
     return state
+
+
+def _harmless() -> list[Any]:
+    """What training checkpoints hold beside tensors: settings, and numbers of numpy's under its old and new names."""
+    import argparse
+
+    import numpy as np
+    from numpy._core.multiarray import scalar
+
+    numbers = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.bool_)]
+    return [argparse.Namespace, scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *numbers]
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file can't be read, in a few words."""
+    with path.open("rb") as stream:
+        start = stream.read(256).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return "it is a web page"
+    told = str(error) or type(error).__name__
+    if "TorchScript" in told:
+        return "it is a TorchScript program"
+    if called := re.search(r"GLOBAL (\S+) was not", told):
+        return f"it calls {called[1]}"
+    return told.splitlines()[0].partition(". ")[0]
 
 
 def load_strictly(module: "nn.Module", state: State, path: Path) -> None:
@@ -46,10 +78,14 @@ def load_strictly(module: "nn.Module", state: State, path: Path) -> None:
         # batch counters came with torch 0.4.1 and decide nothing here; older checkpoints lack them
         "lacks": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
         "has unknown": [key for key in state if key not in own],
-        "has of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
+        "has of another shape": [
+            f"{key} ({_shape(state[key])}, not {_shape(own[key])})"
+            for key in own
+            if key in state and _shape(state[key]) != _shape(own[key])
+        ],
     }
     told = "; ".join(
-        f"{what} {', '.join(keys[:MOST_NAMED_KEYS])}"
+        f"{what} {', '.join(map(str, keys[:MOST_NAMED_KEYS]))}"
         + (f" and {more} more" if (more := len(keys) - MOST_NAMED_KEYS) > 0 else "")
         for what, keys in problems.items()
         if keys
@@ -59,8 +95,14 @@ def load_strictly(module: "nn.Module", state: State, path: Path) -> None:
     module.load_state_dict(dict(state), strict=True)
 
 
+def _shape(value: Any) -> str:
+    return " x ".join(map(str, value.shape)) or "one number" if hasattr(value, "shape") else type(value).__name__
+
+
 def nested(state: State, key: str) -> State:
     """The state inside a training checkpoint such as {"epoch": ..., "state_dict": ...}. Raises KeyError."""
+    if key not in state:
+        raise KeyError(f"it has no '{key}', but {', '.join(map(str, list(state)[:MOST_NAMED_KEYS]))}")
     inner: Any = state[key]
     return dict(inner)
 

@@ -66,9 +66,10 @@ class TorchBackbone(Backbone):
         if weights_file is not None:
             try:
                 state = self.convert(self.read(weights_file), module)
-            except (KeyError, RuntimeError, AttributeError, TypeError) as error:
+            except (LookupError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+                reason = error.args[0] if isinstance(error, KeyError) else error  # its str adds quotes
                 raise CheckpointError(
-                    f"{weights_file} is not the checkpoint of {self.name} from {self.weights.source}: {error}"
+                    f"{weights_file} is not the checkpoint of {self.name} from {self.weights.source}: {reason}"
                 ) from error
             load_strictly(module, state, weights_file)
         return TorchModel(module.eval(), self, device)
@@ -95,7 +96,10 @@ class TorchModel:
         batch = batch.to(self._device, memory_format=self._layout)
         with torch.autocast(self._device.partition(":")[0], self._reduced, enabled=self._reduced is not None):
             found = [self._describe(self.module, _scaled(batch, scale)) for scale in self._scales]
-        return Descriptors(torch.stack([f.global_.float() for f in found]).mean(0), found[0].local)
+        local = found[0].local
+        return Descriptors(
+            torch.stack([f.global_.float() for f in found]).mean(0), None if local is None else local.float()
+        )
 
 
 def _scaled(batch: "Tensor", scale: float) -> "Tensor":
@@ -126,21 +130,37 @@ def timm_module(arch: str, **options: Any) -> Callable[[], "nn.Module"]:
     return build
 
 
+def named(family: str, variant: str) -> str:
+    """The name of a family's variant; "" is the plain one."""
+    return f"{family}:{variant}" if variant else family
+
+
+def gem_of_local(describe: Describe, p: float) -> Describe:
+    """The generalised mean of the local descriptors in place of the global one."""
+
+    def pooled(module: Any, batch: "Tensor") -> Descriptors:
+        local = describe(module, batch).local
+        assert local is not None
+        return Descriptors(gem(local, p), local)
+
+    return pooled
+
+
+def whole_patches(module: Any, batch: "Tensor") -> "Tensor":
+    """The batch cut at the right and bottom to whole patches, as a strided convolution leaves the rest out."""
+    height, width = module.patch_embed.patch_size
+    return batch[..., : batch.shape[-2] // height * height, : batch.shape[-1] // width * width]
+
+
 def cls_and_tokens(module: Any, batch: "Tensor") -> Descriptors:
     """Of a vision transformer: the class token after the final norm, and the patch tokens (registers left out)."""
-    tokens = module.forward_features(batch)
+    tokens = module.forward_features(whole_patches(module, batch))
     return Descriptors(tokens[:, 0], tokens[:, module.num_prefix_tokens :])
 
 
 def gem_of_tokens(p: float) -> Describe:
     """Of a vision transformer: the generalised mean of the patch tokens in place of the class token."""
-
-    def describe(module: Any, batch: "Tensor") -> Descriptors:
-        local = cls_and_tokens(module, batch).local
-        assert local is not None
-        return Descriptors(gem(local, p), local)
-
-    return describe
+    return gem_of_local(cls_and_tokens, p)
 
 
 def cells_of_map(module: Any, batch: "Tensor") -> "Tensor":
@@ -157,12 +177,7 @@ def mean_of_map(module: Any, batch: "Tensor") -> Descriptors:
 
 def gem_of_map(p: float) -> Describe:
     """Of a convolutional network: the generalised mean over the last feature map, and its cells."""
-
-    def describe(module: Any, batch: "Tensor") -> Descriptors:
-        cells = cells_of_map(module, batch)
-        return Descriptors(gem(cells, p), cells)
-
-    return describe
+    return gem_of_local(mean_of_map, p)
 
 
 def gem(cells: "Tensor", p: float) -> "Tensor":

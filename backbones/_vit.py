@@ -1,10 +1,13 @@
-"""The vision transformer ViT-B/16 that five of the candidates share."""
+"""The vision transformers of several of the candidates."""
 
+from collections.abc import Callable
 from typing import Any
 
 from backbones._checkpoint import State, without
-from backbones._torch import TorchBackbone, cls_and_tokens, timm_module
+from backbones._torch import Convert, Describe, TorchBackbone, cls_and_tokens, gem_of_tokens, timm_module
 from bench.interfaces import Backbone, Preprocess, Weights
+
+BASE = "vit_base_patch16_224"
 
 
 def convert(state: State, module: Any) -> State:
@@ -14,15 +17,30 @@ def convert(state: State, module: Any) -> State:
     return without(checkpoint_filter_fn(dict(state), module), "head.")
 
 
-def vit_base(name: str, preprocess: Preprocess, weights: Weights) -> Backbone:
-    """A ViT-B/16 described by its class token after the final norm, 768-d."""
+def vision_transformer(
+    name: str,
+    preprocess: Preprocess,
+    weights: Weights,
+    arch: str = BASE,
+    embed_dim: int = 768,
+    *,
+    convert: Convert = convert,
+    describe: Describe = cls_and_tokens,
+    pooled: Callable[[float], Describe] = gem_of_tokens,
+    **options: Any,
+) -> Backbone:
+    """A vision transformer of timm's, by default a ViT-B/16 described by its class token after the final norm.
+
+    It takes images of any size: its positional embedding is resampled. options: of the architecture.
+    """
     return TorchBackbone(
         name=name,
-        arch="vit_base_patch16_224",
-        embed_dim=768,
+        arch=arch,
+        embed_dim=embed_dim,
         preprocess=preprocess,
         weights=weights,
-        build=timm_module("vit_base_patch16_224"),
+        build=timm_module(arch, dynamic_img_size=True, **options),
         convert=convert,
-        describe=cls_and_tokens,
+        describe=describe,
+        pooled=pooled,
     )

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from backbones._checkpoint import State, without
-from backbones._torch import TorchBackbone, mean_of_map, timm_module
+from backbones._torch import TorchBackbone, gem_of_map, mean_of_map, timm_module
 from bench.interfaces import Backbone, Preprocess, Weights
 from bench.plugins import register_backbone
 
@@ -60,6 +60,7 @@ def _lite(number: int, size: int, crop: int, sha256: str) -> Backbone:
         build=timm_module(f"tf_efficientnet_lite{number}"),
         convert=_convert,
         describe=mean_of_map,
+        pooled=gem_of_map,
         channels_last=True,
     )
 
