@@ -1,10 +1,12 @@
 """One cell's numbers: descriptors and a similarity to the scores of every metric of the dataset."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.interfaces import GroundTruth, Kind, Split
-from bench.metrics import Score, joined, judge, of_kind, require_consistent
+from bench.metrics import Judged, Score, joined, judge, of_kind, require_consistent
 from bench.similarity import Similarity, top_k
 
 QUERY_BLOCK = 512
@@ -16,17 +18,23 @@ def evaluate(
     split: Split,
     kind: Kind,
     similarity: Similarity,
+    offset: NDArray[np.float32] | None = None,
 ) -> dict[str, Score]:
-    """Scores by metric name, from the full ranking of the database [M, D] for every query [N, D]."""
+    """Scores by metric name, from the full ranking of the database [M, D] for every query [N, D].
+
+    offset: subtracted [N] from all similarities of a query, which leaves its own ranking as it is.
+    """
     truth = ignore_self(split)
     require_consistent(truth, len(database))
     parts = []
     for start in range(0, len(queries), QUERY_BLOCK):  # a full ranking of all queries at once would not fit in memory
         rows = slice(start, start + QUERY_BLOCK)
         found = top_k(queries[rows], database, len(database), similarity)
-        parts.append(judge(found, GroundTruth(truth.positives[rows], truth.junk[rows]), len(database)))
-    judged = joined(parts)
-    return {metric.name: metric.score(judged) for metric in of_kind(kind)}
+        of_block = GroundTruth(truth.positives[rows], truth.junk[rows])
+        judged = judge(found, of_block, len(database))
+        parts.append(judged if offset is None else _shifted(judged, offset[rows], of_block, len(database)))
+    pooled = joined(parts)
+    return {metric.name: metric.score(pooled) for metric in of_kind(kind)}
 
 
 def ignore_self(split: Split) -> GroundTruth:
@@ -38,3 +46,9 @@ def ignore_self(split: Split) -> GroundTruth:
         tuple(np.setdiff1d(positives, itself) for positives, itself in zip(truth.positives, own, strict=True)),
         tuple(np.union1d(junk, itself).astype(np.int64) for junk, itself in zip(truth.junk, own, strict=True)),
     )
+
+
+def _shifted(judged: Judged, offset: NDArray[np.float32], truth: GroundTruth, n_database: int) -> Judged:
+    """The pooled scores less their query's offset, in float64: float32 would make close scores equal."""
+    n_kept = [n_database - len(junk) for junk in truth.junk]  # ignore_self names no junk twice
+    return replace(judged, scores=np.subtract(judged.scores, np.repeat(offset, n_kept), dtype=np.float64))
