@@ -1,5 +1,6 @@
 """A real HTTP server for tests: as good as any until it is told to misbehave. It notes what it was asked."""
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -19,9 +20,10 @@ class Asked:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` under every path, in version `etag`, with ranges.
+    """Serves `content` under every path, with ranges and an ETag.
 
-    faults: functions that answer the coming GETs in its place, one each.
+    files: other content, by path. refused: statuses in place of a file, by path. headers: sent with every answer; an
+    empty one takes away what would be sent. faults: functions that answer the coming GETs, one each.
     """
 
     daemon_threads = True
@@ -29,7 +31,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
-        self.headers = {"ETag": '"one"'}
+        self.files: dict[str, bytes] = {}
+        self.refused: dict[str, int] = {}
+        self.headers: dict[str, str] = {}
         self.faults: list[Callable[[Handler], None]] = []
         self.asked: list[Asked] = []
         #: Set at the end, for faults that say nothing until then.
@@ -52,13 +56,25 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
 
+    @property
+    def content(self) -> bytes:
+        """Of the path that was asked for."""
+        return self.server.files.get(self.path, self.server.content)
+
+    @property
+    def sent(self) -> dict[str, str]:
+        """The headers of every answer."""
+        return {"ETag": f'"{hashlib.sha256(self.content).hexdigest()}"', **self.server.headers}
+
     def do_HEAD(self) -> None:
         self._note()
-        self.begin(200, len(self.server.content))
+        self.begin(self.server.refused.get(self.path, 200), len(self.content))
 
     def do_GET(self) -> None:
         self._note()
-        if self.server.faults:
+        if self.path in self.server.refused:
+            self.begin(self.server.refused[self.path], 0)
+        elif self.server.faults:
             self.server.faults.pop(0)(self)
         else:
             self.serve()
@@ -70,20 +86,21 @@ class Handler(BaseHTTPRequestHandler):
     def start(self) -> int:
         """Where the range begins that was asked for; 0 where it is of another version."""
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        return int(match[1]) if match and self.headers["If-Range"] in self.server.headers.values() else 0
+        return int(match[1]) if match and self.headers["If-Range"] in self.sent.values() else 0
 
     def begin(self, status: int, length: int | None, **headers: str) -> None:
         """Status and headers."""
         self.send_response(status)
         if length is not None:
             self.send_header("Content-Length", str(length))
-        for name, value in (self.server.headers | headers).items():
-            self.send_header(name.replace("_", "-"), value)
+        for name, value in (self.sent | headers).items():
+            if value:
+                self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
     def begin_honestly(self) -> memoryview:
         """Status and headers of the true answer, and what its body is."""
-        content, start = self.server.content, self.start()
+        content, start = self.content, self.start()
         if start:
             self.begin(206, len(content) - start, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:

@@ -24,7 +24,7 @@ def batch() -> torch.Tensor:
 
 def ours(benchmark: BenchmarkFixture, batch: torch.Tensor) -> None:
     chosen = plugins.backbones.select("efficientnet_lite0")[0].item
-    found = weights.obtain(chosen.weights, weights.Network(offline=True))
+    found = weights.WeightsStore(weights.Network(offline=True)).obtain(chosen.weights)
     assert found is not None
     model = chosen.load("cpu", found.path)
     with torch.inference_mode():
