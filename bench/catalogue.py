@@ -1,30 +1,68 @@
 """What there is to choose from, as rows for the command line and for scripts."""
 
+from collections.abc import Callable
 from typing import Any
 
 from bench import metrics as measured
-from bench import plugins, weights
-from bench.interfaces import TRAINING_FREE
+from bench import plugins
+from bench import postprocess as steps
+from bench import preprocess as modes
+from bench.interfaces import TRAINING_FREE, Backbone, Weights
 from bench.similarity import FORMS
+from bench.weights import Found, Network, WeightsStore, address
+
+
+#: Of a backbone's row, what fits a terminal.
+BACKBONE_COLUMNS = ("name", "weights", "megabytes", "embed_dim", "licence", "non_commercial", "pretraining")
 
 
 def backbones() -> list[dict[str, Any]]:
-    """Every backbone with source, licence and dimension, and whether its weights are on this machine now."""
-    return [
-        {
-            "name": entry.name,
-            "groups": sorted(entry.groups),
-            "arch": made.arch,
-            "embed_dim": made.embed_dim,
-            "source": made.weights.source,
-            "licence": made.weights.licence,
-            "pretraining": made.weights.pretraining,
-            "weights_here": made.weights.source == TRAINING_FREE or weights.find(made.weights) is not None,
-        }
-        for entry in plugins.backbones.entries()
-        if entry.argument is None
-        for made in [entry.create(explicit=False).item]
-    ]
+    """Every backbone and variant: its dimension, and where its weights come from, how large they are, are they here.
+
+    Those made of an argument are rows `name:ARGUMENT` that say what it is.
+    """
+    store = WeightsStore(Network(offline=True))
+    rows: list[dict[str, Any]] = []
+    for entry in plugins.backbones.entries():
+        for name in entry.names:
+            made = entry.create(False, name.partition(":")[2] or None).item
+            rows.append({"name": name, "groups": sorted(entry.groups), **_described(made, store.find(made.weights))})
+        if entry.argument:
+            free = dict.fromkeys(rows[0], None)
+            rows.append(
+                {**free, "name": f"{entry.name}:{entry.argument}", "groups": [], "pretraining": _summary(entry.make)}
+            )
+    return rows
+
+
+def _described(made: Backbone, found: Found | None) -> dict[str, Any]:
+    return {
+        "embed_dim": made.embed_dim,
+        "weights": _state(made.weights, found),
+        "megabytes": round(found.path.stat().st_size / 1e6, 1) if found else made.weights.megabytes,
+        "licence": made.weights.licence,
+        "non_commercial": made.weights.non_commercial,
+        "pretraining": made.weights.pretraining,
+        "arch": made.arch,
+        "source": made.weights.source,
+        "citation": made.weights.citation,
+    }
+
+
+def _summary(factory: Callable[..., object]) -> str:
+    return (factory.__doc__ or "").partition("\n")[0]
+
+
+def _state(weights: Weights, found: Found | None) -> str:
+    if weights.source == TRAINING_FREE:
+        return "none needed"
+    if found:
+        return "here"
+    if weights.gated:
+        return "bring by hand (gated)"
+    if any(address(source) for source in (weights.source, *weights.mirrors)):
+        return "downloadable"
+    return "not installed" if weights.source.startswith("package:") else "bring by hand"
 
 
 def datasets() -> list[dict[str, Any]]:
@@ -35,7 +73,7 @@ def datasets() -> list[dict[str, Any]]:
             made = entry.create(explicit=False).item
             described = {"kind": made.kind, "description": made.description}
         else:
-            described = {"kind": "", "description": (entry.make.__doc__ or "").partition("\n")[0]}
+            described = {"kind": "", "description": _summary(entry.make)}
         name = f"{entry.name}:{entry.argument}" if entry.argument else entry.name
         rows.append({"name": name, "groups": sorted(entry.groups), **described})
     return rows
@@ -44,6 +82,16 @@ def datasets() -> list[dict[str, Any]]:
 def similarities() -> list[dict[str, Any]]:
     """Every form of similarity."""
     return [{"name": form, "description": meaning} for form, meaning in FORMS.items()]
+
+
+def preprocess() -> list[dict[str, Any]]:
+    """Every form of preprocessing."""
+    return [{"name": form, "description": meaning} for form, meaning in modes.FORMS.items()]
+
+
+def postprocess() -> list[dict[str, Any]]:
+    """Every step of post-processing."""
+    return [{"name": form, "description": meaning} for form, meaning in steps.FORMS.items()]
 
 
 def metrics() -> list[dict[str, Any]]:

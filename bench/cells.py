@@ -9,21 +9,21 @@ from typing import Any
 
 from bench import provenance
 from bench.files import sha256_text
-from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Kind
+from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Kind, Preprocess
 from bench.manifest import Manifest
 from bench.metrics import Score
 from bench.plan import Definition
 from bench.plugins import ROOT, Selected
+from bench.postprocess import Pipeline
+from bench.preprocess import Mode
 from bench.records import SCHEMA_VERSION, Config, Record, Status
 from bench.similarity import Similarity
 from bench.store import Stored
 
-PRECISION = "fp32"
-
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no scores. phase: weights, dataset, extract or evaluate."""
+    """Why a cell has no scores. phase: weights, dataset, background, extract or evaluate."""
 
     status: Status
     phase: str
@@ -46,6 +46,11 @@ def weights_kind(backbone: Backbone, config: Config) -> str:
     return TRAINING_FREE if backbone.weights.source == TRAINING_FREE else config.weights
 
 
+def preprocessing(backbone: Backbone, config: Config) -> Preprocess:
+    """How the run brings images to this backbone."""
+    return Mode.parse(config.preprocess).apply(backbone.preprocess)
+
+
 def descriptor_key(
     chosen: Selected[Backbone], config: Config, weights_sha256: str | None, images_sha256: str
 ) -> dict[str, Any]:
@@ -65,22 +70,34 @@ def descriptor_key(
         "backbone": backbone.name,
         "arch": backbone.arch,
         "weights": f"random, seed {config.seed}" if kind == "random" else weights_sha256 or kind,
-        "preprocess": asdict(backbone.preprocess),
+        "preprocess": asdict(preprocessing(backbone, config)),
         "images": images_sha256,
         "descriptor": "global",
-        "precision": PRECISION,
+        "precision": backbone.precision,
         "device": config.device.partition(":")[0],
         "packages": provenance.versions((*provenance.DESCRIPTOR_PACKAGES, *backbone.packages)),
         "code": provenance.code_hash(files),
     }
 
 
-def fingerprint(key: Mapping[str, Any], kind: Kind, data: Manifest, similarity: Similarity) -> str:
+def fingerprint(
+    key: Mapping[str, Any],
+    kind: Kind,
+    data: Manifest,
+    similarity: Similarity,
+    pipeline: Pipeline,
+    background_sha256: str | None,
+) -> str:
     """Hash of everything that decides a cell's scores."""
     bench = ROOT / "bench"
-    files = [bench / "evaluate.py", *(bench / "similarity").glob("*.py"), *(bench / "metrics").glob("*.py")]
-    code = provenance.code_hash(files)
-    return sha256_text(json.dumps([SCHEMA_VERSION, key, kind, data.sha256, str(similarity), code], sort_keys=True))
+    files = [
+        bench / "evaluate.py",
+        bench / "postprocess.py",
+        *(bench / "similarity").glob("*.py"),
+        *(bench / "metrics").glob("*.py"),
+    ]
+    parts = [key, kind, data.sha256, str(similarity), str(pipeline), background_sha256, provenance.code_hash(files)]
+    return sha256_text(json.dumps([SCHEMA_VERSION, *parts], sort_keys=True))
 
 
 def record(
@@ -89,11 +106,12 @@ def record(
     dataset: Dataset,
     config: Config,
     argv: list[str],
+    weights_source: str | None,
     weights_sha256: str | None,
     data: Manifest | None,
     result: Outcome | Failure,
 ) -> Record:
-    """The record of a cell, as docs/results.md describes it."""
+    """The record of a cell, as docs/results.md describes it. weights_source, weights_sha256: of the file in use."""
     ok = result if isinstance(result, Outcome) else None
     failure = result if isinstance(result, Failure) else None
     return Record(
@@ -105,22 +123,16 @@ def record(
             "run_id": provenance.run_id(),
             "created_utc": provenance.now(),
             "duration_s": round(ok.duration_s, 3) if ok else None,
-            "backbone": _backbone(backbone, config, weights_sha256, ok.stored if ok else None),
-            "preprocess": asdict(backbone.preprocess) | {"query_crop": False},
+            "backbone": _backbone(backbone, config, weights_source, weights_sha256, ok.stored if ok else None),
+            "preprocess": _preprocess(backbone, config),
             "dataset": {"name": dataset.name, "kind": dataset.kind, **(_manifest(data) if data else {})},
             "similarity": _similarity(cell.similarity),
-            "postprocess": {
-                "l2": True,
-                "pca_dim": None,
-                "whiten": False,
-                "fit_set": None,
-                "score_norm": None,
-            },
+            "postprocess": Pipeline.parse(config.postprocess).described() | {"fit_set": config.background},
             "search": {"metric": "cosine", "candidates": "full", "tie_rule": "pessimistic"},
             "metrics": {name: score.value for name, score in ok.scores.items()} if ok else {},
             "n_used": {name: score.n_queries for name, score in ok.scores.items()} if ok else {},
             "throughput": _throughput(ok.stored, config) if ok else None,
-            "precision": PRECISION,
+            "precision": backbone.precision,
             "seed": config.seed,
             "argv": argv,
             "git": provenance.git(),
@@ -130,14 +142,22 @@ def record(
     )
 
 
-def _backbone(backbone: Backbone, config: Config, sha256: str | None, stored: Stored | None) -> dict[str, Any]:
+def _preprocess(backbone: Backbone, config: Config) -> dict[str, Any]:
+    return {"mode": config.preprocess, **asdict(preprocessing(backbone, config)), "query_crop": False}
+
+
+def _backbone(
+    backbone: Backbone, config: Config, source: str | None, sha256: str | None, stored: Stored | None
+) -> dict[str, Any]:
     return {
         "name": backbone.name,
         "arch": backbone.arch,
         "weights": weights_kind(backbone, config),
         "pretrain": backbone.weights.pretraining,
         "licence": backbone.weights.licence,
-        "weights_url": backbone.weights.source,
+        "non_commercial": backbone.weights.non_commercial,
+        "citation": backbone.weights.citation,
+        "weights_url": source or backbone.weights.source,
         "weights_sha256": sha256,
         "embed_dim": backbone.embed_dim,
         "params_m": stored.n_parameters / 1e6 if stored else None,

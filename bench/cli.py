@@ -6,11 +6,14 @@ import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bench.errors import BenchError, Interrupted
+from bench.errors import BenchError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from bench.records import Config
 
 app = typer.Typer(
     help="Which image descriptor finds copies? Scores, ranks and times descriptors on retrieval and copy detection.",
@@ -34,9 +37,20 @@ class Listed(StrEnum):
     backbones = "backbones"
     datasets = "datasets"
     similarities = "similarities"
+    preprocess = "preprocess"
+    postprocess = "postprocess"
     metrics = "metrics"
 
 
+class Fetchable(StrEnum):
+    """What `fetch` can fetch."""
+
+    backbones = "backbones"
+
+
+WeightsDir = Annotated[
+    Path | None, typer.Option("--weights-dir", help="Folder of weights brought by hand, under their published names.")
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file that registers backbones or datasets; repeatable."),
@@ -52,9 +66,19 @@ def options(
 
 @app.command()
 def run(
-    backbones: Annotated[str, typer.Option(help="Names, groups (all, candidates, embedded), globs.")] = "all",
+    backbones: Annotated[
+        str,
+        typer.Option(help="Names, groups (all, candidates, embedded, extras), globs, timm:NAME, onnx:FILE; [options]."),
+    ] = "all",
     datasets: Annotated[str, typer.Option(help="Names, groups (demo), globs, disc:DIR.")] = "demo",
     similarities: Annotated[str, typer.Option(help="See `list similarities`.")] = "global,chunked@16",
+    preprocess: Annotated[
+        str, typer.Option(help="official, seed, squash:SIZE, short:SIZE or letterbox:SIZE.")
+    ] = "official",
+    postprocess: Annotated[str, typer.Option(help="Such as pcaw512,l2 or sn1.0[0,2]; see `list postprocess`.")] = "",
+    background: Annotated[
+        str | None, typer.Option(help="Folder or dataset that post-processing is fitted on; not of the test.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Run folder.  [default: results/NAME]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
@@ -64,24 +88,40 @@ def run(
         WeightsChoice, typer.Option(help="random: tests the harness, is never ranked.")
     ] = WeightsChoice.pretrained,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run folder anew.")] = False,
+    weights_dir: WeightsDir = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Run TorchScript weights of which no hash was published.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Score backbones on datasets; goes on where an earlier run of the same command stopped."""
     from bench import console, plugins, provenance
+    from bench.background import Background
     from bench.memory import keep_freed_memory
     from bench.paths import home
+    from bench.postprocess import Pipeline
+    from bench.preprocess import Mode
     from bench.records import Config, RunFolder
     from bench.report import write_tables
     from bench.run import Run
     from bench.similarity.spec import parse_all
     from bench.store import DescriptorStore
-    from bench.weights import Network
+    from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
     _load(plugin)
+    files = WeightsStore(Network(offline), weights_dir, allow_code)
     chosen = plugins.backbones.select(backbones)
     data = plugins.datasets.select(datasets)
+    pipeline = Pipeline.parse(postprocess)
+    if pipeline.needs_background != (background is not None):
+        raise UsageError(
+            f"--postprocess {pipeline} is fitted on images apart from the test: name them by --background"
+            if pipeline.needs_background
+            else f"--background {background} is used by nothing: --postprocess names no step that is fitted"
+        )
+    fitted_on = Background.parse(background) if background else None
     config = Config(
         backbones=tuple(sorted(c.item.name for c in chosen)),
         datasets=tuple(sorted(c.item.identity for c in data)),
@@ -90,21 +130,50 @@ def run(
         seed=seed,
         device=provenance.resolve_device(device),
         batch_size=batch_size,
+        preprocess=str(Mode.parse(preprocess)),
+        postprocess=str(pipeline),
+        background=fitted_on.identity if fitted_on else None,
     )
-    folder = RunFolder.open(output or _default_output(datasets, weights), config, overwrite)
+    folder = RunFolder.open(output or _default_output(datasets, config), config, overwrite)
     store = DescriptorStore(home() / "descriptors")
     store.require_writable()
     items = [c.item for c in data]
     with console.watching() as watch:
-        prepared = Run(config, chosen, items, folder, store, Network(offline), workers, ["bench", *sys.argv[1:]], watch)
+        prepared = Run(config, chosen, items, fitted_on, folder, store, files, workers, ["bench", *sys.argv[1:]], watch)
         try:
             made = prepared.execute()
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what is computed is kept, and the same command goes on") from None
-    table, files = write_tables(folder.path, made, len(data))
-    console.print_result(table, made, files)
+    table, written = write_tables(folder.path, made, len(data))
+    console.print_result(table, made, written)
     explicit = {c.item.name for c in chosen if c.explicit}
     if any(r.status == "failed" or (r.status == "unavailable" and r.cell.backbone in explicit) for r in made):
+        raise typer.Exit(3)
+
+
+@app.command()
+def fetch(
+    what: Annotated[Fetchable, typer.Argument(help="What to fetch.")],
+    names: Annotated[str, typer.Argument(help="Names, groups, globs, as `run --backbones` takes them.")] = "candidates",
+    weights_dir: WeightsDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Download the weights that are not here yet; goes on where an earlier call stopped."""
+    from bench import console, plugins
+    from bench import fetch as fetching
+    from bench.weights import Network, WeightsStore
+
+    _load(plugin)
+    chosen = [c.item for c in plugins.backbones.select(names)]
+    # nothing is loaded, so no code is run
+    files = WeightsStore(Network(offline=False), weights_dir, allow_code=True)
+    with console.fetching() as watch:
+        try:
+            results = fetching.backbones(chosen, files, watch)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; what was received is kept, and the same command goes on") from None
+    console.print_fetched(results)
+    if any(result.outcome == "failed" for result in results):
         raise typer.Exit(3)
 
 
@@ -122,12 +191,14 @@ def list_(
         Listed.backbones: catalogue.backbones,
         Listed.datasets: catalogue.datasets,
         Listed.similarities: catalogue.similarities,
+        Listed.preprocess: catalogue.preprocess,
+        Listed.postprocess: catalogue.postprocess,
         Listed.metrics: catalogue.metrics,
     }[what]()
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        console.print_rows(rows)
+        console.print_rows(rows, catalogue.BACKBONE_COLUMNS if what is Listed.backbones else ())
 
 
 @app.command()
@@ -173,9 +244,15 @@ def _load(files: list[Path] | None) -> None:
         load_file(file)
 
 
-def _default_output(datasets: str, weights: WeightsChoice) -> Path:
+def _default_output(datasets: str, config: "Config") -> Path:
+    """results/NAME, where the name tells what is not the default, so that such runs do not meet in one folder."""
     from bench.plugins import ROOT
 
-    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in datasets)
-    mark = "-random" if weights is WeightsChoice.random else ""
-    return Path(os.path.relpath(ROOT / "results" / f"{name}{mark}"))
+    changed = [
+        config.preprocess if config.preprocess != "official" else "",
+        config.postprocess,
+        config.weights if config.weights == "random" else "",
+    ]
+    name = "-".join([datasets, *filter(None, changed)])
+    safe = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+    return Path(os.path.relpath(ROOT / "results" / safe))

@@ -11,15 +11,24 @@ from typing import Any
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
+from bench.fetch import Fetched, Watch
 from bench.plan import Definition
 from bench.records import Record
-from bench.report.text import RANDOM_NOTE, missing, shown
+from bench.report.text import missing, notes, shown
 
-# no markup: names such as chunked@16[norm=chunk] are text, not styles
-out = Console(width=None if os.isatty(1) else 200, markup=False, highlight=False)
+# no markup: names such as chunked@16[norm=chunk] are text, not styles; in a file a path stays in one piece
+out = Console(width=None if os.isatty(1) else 1000, markup=False, highlight=False)
 progress_out = Console(stderr=True)
 
 
@@ -58,6 +67,37 @@ def watching() -> Iterator[Watching]:
         yield Watching(progress)
 
 
+@contextmanager
+def fetching() -> Iterator[Watch]:
+    """A progress display on stderr for the time of downloads, one line each."""
+    name = TextColumn("{task.description}", markup=False)
+    columns = name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=progress_out) as progress:
+
+        def show(name: str, received: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name)
+            progress.update(tasks[name], completed=received, total=total)
+
+        yield show
+
+
+def print_fetched(results: Sequence[Fetched]) -> None:
+    """What was fetched and where it lies; below it why the others failed."""
+    drawn = Table("name", "outcome", "MB", "sha256", "path", box=SIMPLE_HEAD, pad_edge=False)
+    for column in drawn.columns:
+        column.no_wrap, column.overflow = column.header != "path", "fold"
+    for result in results:
+        file = result.obtained
+        told = (f"{file.path.stat().st_size / 1e6:.1f}", file.sha256[:16], str(file.path)) if file else ()
+        drawn.add_row(result.name, result.outcome, *told)
+    out.print(drawn)
+    for result in results:
+        if result.problem:
+            out.print(f"{result.name}: {result.problem}", soft_wrap=True)
+
+
 def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence[Path]) -> None:
     """The leaderboard, what has no scores and why, and where the files are."""
     headings, rows = shown(table)
@@ -69,23 +109,28 @@ def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)
-    if any(record.weights == "random" for record in records):
-        out.print(RANDOM_NOTE)
+    for note in notes(table, records):
+        out.print(note, soft_wrap=True)
     for reason, names in missing(records).items():
         out.print(f"{', '.join(names)}: {reason}", soft_wrap=True)
     n_ok = sum(record.status == "ok" for record in records)
     out.print(f"{n_ok} of {len(records)} cells have scores; written: {', '.join(map(str, files))}", soft_wrap=True)
 
 
-def print_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """Rows of one shape as a table."""
-    drawn = Table(*rows[0])
+def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Rows of one shape as a table, of the columns named or of all."""
+    columns = columns or list(rows[0])
+    drawn = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        drawn.add_column(column.replace("_", "\n"), overflow="fold", no_wrap=column == "name")
     for row in rows:
-        drawn.add_row(*(_cell(value) for value in row.values()))
+        drawn.add_row(*(_cell(row[column]) for column in columns))
     out.print(drawn)
 
 
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return ""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -37,27 +37,28 @@ def extract(
     images: Sequence[ImageFile],
     batch_size: int,
     workers: int,
+    keep: Callable[[NDArray[np.float32]], Any],
     on_progress: Callable[[int], Any] = lambda done: None,
-) -> tuple[NDArray[np.float32], Throughput]:
-    """Global descriptors [N, D] of `images`, in their order; `on_progress` is told how many are done.
+) -> Throughput:
+    """Hands the global descriptors of `images` to `keep`, batch by batch [B, D] float32, in the images' order.
 
-    Raises ImageError for a file that can't be read, DescriptorError for a descriptor that is not finite.
+    `on_progress` is told how many are done. Raises ImageError for a file that can't be read, DescriptorError for a
+    descriptor that is not finite or zero.
     """
     import torch
 
-    rows: list[NDArray[np.float32]] = []
     started = time.perf_counter()
     counted, counted_from = len(images), started
     with torch.inference_mode():
         for first, tensors in _batches(images, preprocess, batch_size, workers):
-            described = _describe(model, tensors)
+            described = describe_batch(model, tensors)
             _require_comparable(described, images[first : first + batch_size])
-            rows.append(described)
+            keep(described)
             on_progress(first + len(tensors))
             if first == 0 and len(images) > batch_size:
                 counted, counted_from = len(images) - len(tensors), time.perf_counter()
     seconds = time.perf_counter() - counted_from
-    return np.concatenate(rows), Throughput(counted / seconds, len(images), batch_size, workers)
+    return Throughput(counted / seconds, len(images), batch_size, workers)
 
 
 def _batches(
@@ -78,8 +79,11 @@ def _batches(
                 future.cancel()
 
 
-def _describe(model: Model, tensors: list["Tensor"]) -> NDArray[np.float32]:
-    """Describe a batch, images of one shape together."""
+def describe_batch(model: Model, tensors: Sequence["Tensor"]) -> NDArray[np.float32]:
+    """Global descriptors [B, D] of decoded images, those of one shape together.
+
+    Raises DescriptorError where the model gives another number of vectors.
+    """
     import torch
 
     by_shape: dict[tuple[int, ...], list[int]] = {}

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bench.errors import ImageError
-from bench.interfaces import Preprocess
+from bench.interfaces import IMAGENET_MEAN, Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,15 +51,34 @@ def transform(image: Image.Image, preprocess: Preprocess) -> "Tensor":
     from torchvision.transforms import functional as F
 
     interpolation = InterpolationMode(preprocess.interpolation)
-    if preprocess.resize != "none":
-        size = [preprocess.size] if preprocess.resize == "short" else [preprocess.size, preprocess.size]
-        image = F.resize(image, size, interpolation=interpolation)
+    if preprocess.size is not None:
+        image = F.resize(image, _size(image, preprocess.resize, preprocess.size), interpolation=interpolation)
+        if preprocess.resize == "letterbox":
+            image = _padded(image, preprocess.size, preprocess.mean or IMAGENET_MEAN)
     if preprocess.crop is not None:
         image = F.center_crop(image, preprocess.crop)
     tensor: Tensor = F.pil_to_tensor(image)
     if preprocess.mean is not None:
         tensor = F.normalize(tensor.float().div_(255), preprocess.mean, preprocess.std, inplace=True)
     return tensor
+
+
+def _size(image: Image.Image, resize: str, size: int) -> list[int]:
+    """What torchvision resizes to: the short side alone, or height and width."""
+    if resize == "short":
+        return [size]
+    if resize == "squash":
+        return [size, size]
+    scale = size / max(image.size)
+    return [max(1, round(image.height * scale)), max(1, round(image.width * scale))]
+
+
+def _padded(image: Image.Image, side: int, mean: tuple[float, float, float]) -> Image.Image:
+    """The image in the middle of a square of the mean colour."""
+    red, green, blue = (round(255 * value) for value in mean)
+    square = Image.new("RGB", (side, side), (red, green, blue))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 def load(path: Path, preprocess: Preprocess) -> "Tensor":

@@ -1,11 +1,14 @@
 """What a dataset is made of, as one hash: descriptors and scores belong to it, whatever folder it lies in."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bench.errors import DatasetError
 from bench.files import sha256_file, sha256_text
 from bench.interfaces import ImageFile, Split
+
+HASHED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,40 @@ def unique_images(split: Split) -> list[ImageFile]:
     return list(images.values())
 
 
-def manifest(split: Split) -> Manifest:
-    """The manifest of a split. Raises DatasetError where an image file is missing."""
-    images = unique_images(split)
+def hashes(images: Sequence[ImageFile]) -> dict[str, str]:
+    """Image id -> sha256 of its file. Raises DatasetError where one is missing."""
+    found: dict[str, str] = {}
     try:
         with ThreadPoolExecutor() as pool:
-            hashes = dict(zip((i.id for i in images), pool.map(lambda i: sha256_file(i.path), images), strict=True))
+            for start in range(0, len(images), HASHED_AT_ONCE):
+                some = images[start : start + HASHED_AT_ONCE]
+                found |= zip((i.id for i in some), pool.map(lambda i: sha256_file(i.path), some), strict=True)
     except FileNotFoundError as error:
         raise DatasetError(
             f"the image {error.filename} is missing: restore it or remove it from the dataset"
         ) from error
-    lines = [f"query\t{image.id}\t{hashes[image.id]}" for image in split.queries]
-    lines += [f"database\t{image.id}\t{hashes[image.id]}" for image in split.database]
+    return found
+
+
+def images_sha256(images: Iterable[ImageFile], hashed: Mapping[str, str]) -> str:
+    """One hash of the images to describe, in their order."""
+    return sha256_text("\n".join(f"{image.id}\t{hashed[image.id]}" for image in images))
+
+
+def manifest(split: Split, hashed: Mapping[str, str] | None = None) -> Manifest:
+    """The manifest of a split; `hashed`, where they are known already, are its images' hashes.
+
+    Raises DatasetError where an image file is missing.
+    """
+    hashed = hashes(unique_images(split)) if hashed is None else hashed
+    lines = [f"query\t{image.id}\t{hashed[image.id]}" for image in split.queries]
+    lines += [f"database\t{image.id}\t{hashed[image.id]}" for image in split.database]
     truth = split.ground_truth
     for query, positives, junk in zip(split.queries, truth.positives, truth.junk, strict=True):
         lines.append(f"truth\t{query.id}\t{sorted(positives.tolist())}\t{sorted(junk.tolist())}")
     return Manifest(
         sha256=sha256_text("\n".join(lines)),
-        images_sha256=sha256_text("\n".join(f"{image.id}\t{hashes[image.id]}" for image in images)),
+        images_sha256=images_sha256(unique_images(split), hashed),
         n_queries=len(split.queries),
         n_database=len(split.database),
         n_pairs=sum(len(p) for p in truth.positives),

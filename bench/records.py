@@ -32,7 +32,8 @@ WeightsKind = Literal["pretrained", "random"]
 class Config:
     """What decides the numbers in a run folder; a folder holds records of one configuration only.
 
-    The names are in order, so that one selection written in two ways is one configuration. datasets: identities.
+    The names are in order, so that one selection written in two ways is one configuration. datasets, background:
+    identities.
     """
 
     backbones: tuple[str, ...]
@@ -42,6 +43,9 @@ class Config:
     seed: int
     device: str
     batch_size: int
+    preprocess: str = "official"
+    postprocess: str = ""
+    background: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,30 @@
 """Executes a plan: what is there is kept, what fails fails alone, and every cell leaves a record."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import cells, plan, provenance, weights
+from bench import cells, plan
+from bench.background import Background, Loaded
 from bench.cells import Failure, Outcome
-from bench.errors import DescriptorError, WeightsUnavailable
+from bench.describe import Loading, describe
+from bench.errors import WeightsUnavailable
 from bench.evaluate import evaluate
-from bench.extract import extract
-from bench.interfaces import Backbone, Dataset, Model, Split
-from bench.manifest import Manifest, manifest, unique_images
+from bench.interfaces import Backbone, Dataset, ImageFile, Split
+from bench.manifest import Manifest, hashes, manifest, unique_images
 from bench.plan import Definition, Plan
 from bench.plugins import Selected
+from bench.postprocess import Fitted, Pipeline
 from bench.records import Config, Record, RunFolder
 from bench.similarity import Similarity
 from bench.store import DescriptorStore, Stored
+from bench.weights import WeightsStore
 
 T = TypeVar("T")
 
@@ -44,24 +46,7 @@ class Data:
     dataset: Dataset
     split: Split
     manifest: Manifest
-
-
-@dataclass
-class Loading:
-    """A backbone whose weights are here, loaded when the first descriptor is missing."""
-
-    chosen: Selected[Backbone]
-    config: Config
-    file: Path | None
-    sha256: str | None
-
-    @cached_property
-    def model(self) -> Model:
-        import torch
-
-        torch.backends.cudnn.allow_tf32 = False  # fp32 is what the record says
-        torch.manual_seed(self.config.seed)
-        return self.chosen.item.load(self.config.device, self.file)
+    hashed: Mapping[str, str]
 
 
 class Run:
@@ -72,9 +57,10 @@ class Run:
         config: Config,
         backbones: Sequence[Selected[Backbone]],
         datasets: Sequence[Dataset],
+        background: Background | None,
         folder: RunFolder,
         store: DescriptorStore,
-        network: weights.Network,
+        weights: WeightsStore,
         workers: int,
         argv: list[str],
         watch: Watch,
@@ -82,9 +68,11 @@ class Run:
         self.config = config
         self.backbones = {chosen.item.name: chosen for chosen in backbones}
         self.datasets = {dataset.name: dataset for dataset in datasets}
+        self.pipeline = Pipeline.parse(config.postprocess)
+        self.background = background
         self.folder = folder
         self.store = store
-        self.network = network
+        self.weights = weights
         self.workers = workers
         self.argv = argv
         self.watch = watch
@@ -98,18 +86,16 @@ class Run:
         self._done = {record.cell: record for record in self.folder.records() if record.status == "ok"}
         self._total = len(wanted)
         self._settle(0)
-        self._probe()
+        self._fitted_on = _attempt("background", self.background.load) if self.background else None
+        if self.config.weights == "pretrained":
+            self.weights.probe(chosen.item.weights for chosen in self.backbones.values())
         for name, of_backbone in groupby(wanted, key=lambda cell: cell.backbone):
             self._run_backbone(self.backbones[name], list(of_backbone))
         return list(self.folder.records())
 
-    def _probe(self) -> None:
-        if self.config.weights == "pretrained":
-            missing = [c.item.weights for c in self.backbones.values() if weights.find(c.item.weights) is None]
-            self.network.probe(url for w in missing if (url := weights.address(w)))
-
     def _run_backbone(self, chosen: Selected[Backbone], of_backbone: Plan) -> None:
         loading = _attempt("weights", partial(self._find_weights, chosen))
+        self._fitted: Fitted | Failure | None = None
         for name, of_dataset in groupby(of_backbone, key=lambda cell: cell.dataset):
             if name not in self._data:
                 self._data[name] = _attempt("dataset", partial(self._read, name))
@@ -139,15 +125,22 @@ class Run:
         if record is None:
             return False
         sha256 = record.body["backbone"]["weights_sha256"] if isinstance(loading, Failure) else loading.sha256
+        chosen = chosen if isinstance(loading, Failure) else loading.chosen
         key = cells.descriptor_key(chosen, self.config, sha256, data.manifest.images_sha256)
-        return record.fingerprint == cells.fingerprint(key, data.dataset.kind, data.manifest, cell.similarity)
+        return record.fingerprint == self._fingerprint(key, data, cell)
+
+    def _fingerprint(self, key: dict[str, Any], data: Data, cell: Definition) -> str:
+        background = self._fitted_on.sha256 if isinstance(self._fitted_on, Loaded) else None
+        return cells.fingerprint(key, data.dataset.kind, data.manifest, cell.similarity, self.pipeline, background)
 
     def _without_indivisible(self, todo: Plan, loading: Loading, data: Data) -> Plan:
         """Fails, before anything is described, the cells whose chunks do not divide the dimension."""
+        dimension = loading.chosen.item.embed_dim
+        if dimension is None:
+            return todo
         kept = []
         for cell in todo:
-            dimension = loading.chosen.item.embed_dim
-            problem = _attempt("evaluate", partial(cell.similarity.require_divides, dimension)) if dimension else None
+            problem = _attempt("evaluate", partial(_require_divides, cell.similarity, self.pipeline, dimension))
             if isinstance(problem, Failure):
                 self._fail([cell], problem, loading, data)
             else:
@@ -157,47 +150,63 @@ class Run:
     def _compute(self, loading: Loading, data: Data, todo: Plan) -> None:
         if not todo:
             return
-        key = cells.descriptor_key(loading.chosen, self.config, loading.sha256, data.manifest.images_sha256)
-        stored = self.store.find(key) or self._describe(loading, data, key, todo[0])
+        key = loading.key(data.manifest.images_sha256)
+        stored = self._described(loading, unique_images(data.split), key, todo[0])
         if isinstance(stored, Failure):
             self._fail(todo, stored, loading, data)
             return
+        fitted = self._fit(loading, data, todo[0])
+        if isinstance(fitted, Failure):
+            self._fail(todo, fitted, loading, data)
+            return
         for cell in todo:
-            fingerprint = cells.fingerprint(key, data.dataset.kind, data.manifest, cell.similarity)
-            self._write(cell, _attempt("evaluate", partial(_score, cell, data, stored, fingerprint)), loading, data)
+            score = partial(_score, cell, data, stored, fitted, self._fingerprint(key, data, cell))
+            self._write(cell, _attempt("evaluate", score), loading, data)
+
+    def _fit(self, loading: Loading, data: Data, cell: Definition) -> Fitted | Failure:
+        """The post-processing fitted on the background's descriptors, which must be apart from the dataset's images."""
+        if self._fitted_on is None:
+            return self.pipeline.fit(None)
+        if isinstance(self._fitted_on, Failure):
+            return self._fitted_on
+        apart = _attempt("background", partial(self._fitted_on.require_apart, data.dataset.name, data.hashed))
+        if isinstance(apart, Failure):
+            return apart
+        if self._fitted is None:
+            key = loading.key(self._fitted_on.sha256)
+            stored = self._described(loading, self._fitted_on.images, key, cell)
+            self._fitted = (
+                stored
+                if isinstance(stored, Failure)
+                else _attempt("background", partial(self.pipeline.fit, np.asarray(stored.descriptors)))
+            )
+        return self._fitted
 
     def _find_weights(self, chosen: Selected[Backbone]) -> Loading:
-        if self.config.weights == "random":
-            return Loading(chosen, self.config, None, None)
-        obtained = weights.obtain(chosen.item.weights, self.network)
-        return Loading(chosen, self.config, obtained.path if obtained else None, obtained.sha256 if obtained else None)
+        random = self.config.weights == "random"
+        obtained = None if random else self.weights.obtain(chosen.item.weights)
+        settled = replace(chosen, item=chosen.item.settled(obtained.path if obtained else None))
+        if obtained is None:
+            return Loading(settled, self.config)
+        return Loading(settled, self.config, obtained.path, obtained.sha256, obtained.source)
 
     def _read(self, name: str) -> Data:
         dataset = self.datasets[name]
         split = dataset.load()
-        return Data(dataset, split, manifest(split))
+        hashed = hashes(unique_images(split))
+        return Data(dataset, split, manifest(split, hashed), hashed)
 
-    def _describe(self, loading: Loading, data: Data, key: dict[str, Any], cell: Definition) -> Stored | Failure:
+    def _described(
+        self, loading: Loading, images: Sequence[ImageFile], key: dict[str, Any], cell: Definition
+    ) -> Stored | Failure:
+        """The descriptors under a key, from the store if they are there."""
+        if stored := self.store.find(key):
+            return stored
         model = _attempt("weights", lambda: loading.model)
         if isinstance(model, Failure):
             return model
-        images = unique_images(data.split)
         progress = partial(self.watch.images, cell, len(images))
-
-        def make() -> Stored:
-            backbone = loading.chosen.item
-            progress(0)
-            found, speed = extract(model, backbone.preprocess, images, self.config.batch_size, self.workers, progress)
-            if found.shape[1] != backbone.embed_dim:
-                raise DescriptorError(
-                    f"{backbone.name} declares {backbone.embed_dim} dimensions, it gave {found.shape[1]}"
-                )
-            hardware = provenance.hardware(self.config.device)
-            made = Stored(found, model.n_parameters, speed, hardware, provenance.now())
-            self.store.keep(key, made)
-            return made
-
-        return _attempt("extract", make)
+        return _attempt("extract", partial(describe, loading, images, key, self.store, self.workers, progress))
 
     def _fail(
         self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: Data | None = None
@@ -206,10 +215,10 @@ class Run:
             self._write(cell, why, loading, data)
 
     def _write(self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: Data | None) -> None:
-        sha256 = loading.sha256 if loading else None
-        backbone, dataset = self.backbones[cell.backbone].item, self.datasets[cell.dataset]
-        found = data.manifest if data else None
-        self.folder.write(cells.record(cell, backbone, dataset, self.config, self.argv, sha256, found, result))
+        backbone = loading.chosen.item if loading else self.backbones[cell.backbone].item
+        weights = (loading.source, loading.sha256) if loading else (None, None)
+        dataset, found = self.datasets[cell.dataset], data.manifest if data else None
+        self.folder.write(cells.record(cell, backbone, dataset, self.config, self.argv, *weights, found, result))
         self._settle(1)
 
     def _settle(self, cells_done: int) -> None:
@@ -217,16 +226,21 @@ class Run:
         self.watch.cells(self._settled, self._total)
 
 
-def _score(cell: Definition, data: Data, stored: Stored, fingerprint: str) -> Outcome:
+def _require_divides(similarity: Similarity, pipeline: Pipeline, dimension: int) -> None:
+    similarity.require_divides(pipeline.dimension(dimension))
+
+
+def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerprint: str) -> Outcome:
     started = time.perf_counter()
     row_of = {image.id: row for row, image in enumerate(unique_images(data.split))}
 
     def rows(ids: Iterable[str]) -> NDArray[np.float32]:
-        return np.asarray(stored.descriptors)[[row_of[i] for i in ids]]
+        return fitted.apply(np.asarray(stored.descriptors)[[row_of[i] for i in ids]])
 
     queries = rows(image.id for image in data.split.queries)
     database = rows(image.id for image in data.split.database)
-    scores = evaluate(queries, database, data.split, data.dataset.kind, cell.similarity)
+    offset = fitted.offsets(queries, cell.similarity)
+    scores = evaluate(queries, database, data.split, data.dataset.kind, cell.similarity, offset)
     return Outcome(scores, fingerprint, stored, time.perf_counter() - started)
 
 

@@ -1,19 +1,21 @@
 """The descriptor store: a folder per key, whole or absent, checked when it is opened."""
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.extract import Throughput
-from bench.files import sha256_file, sha256_text, whole_folder, write_atomic, write_json
+from bench.files import sha256_file, sha256_text, whole_folder, write_json
 
 FORMAT = 1
 
@@ -72,17 +74,44 @@ class DescriptorStore:
             shutil.rmtree(folder, ignore_errors=True)  # what is left of a damaged entry, if there is one
             return None
 
-    def keep(self, parts: Mapping[str, Any], made: Stored) -> None:
-        """Store descriptors. Raises OSError (no permission, full disk); nothing is then stored."""
-        with whole_folder(self.root / self.key(parts)) as folder:
-            array = folder / "descriptors.npy"
-            write_atomic(array, lambda stream: np.save(stream, made.descriptors, allow_pickle=False))
-            meta = {
-                "sha256": sha256_file(array),
-                "n_parameters": made.n_parameters,
-                "throughput": asdict(made.throughput),
-                "hardware": dict(made.hardware),
-                "measured_utc": made.measured_utc,
-                "made_from": dict(parts),
-            }
-            write_json(folder / "meta.json", meta)
+    @contextmanager
+    def filling(self, parts: Mapping[str, Any], n_images: int) -> Iterator["Filling"]:
+        """An entry to be filled with the descriptors of `n_images` images; nothing is stored if the block fails.
+
+        Raises OSError (no permission, full disk).
+        """
+        with whole_folder(self.root / self.key(parts)) as folder, (folder / "descriptors.npy").open("wb") as stream:
+            yield Filling(folder, stream, n_images, dict(parts))
+
+
+class Filling:
+    """A store entry that is being written, row by row: memory does not grow with the number of images."""
+
+    def __init__(self, folder: Path, stream: IO[bytes], n_images: int, parts: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._stream = stream
+        self._missing = n_images
+        self._parts = parts
+
+    def append(self, rows: NDArray[np.float32]) -> None:
+        """The next descriptors [B, D]."""
+        if not self._stream.tell():
+            header = {"descr": "<f4", "fortran_order": False, "shape": (self._missing, rows.shape[1])}
+            np.lib.format.write_array_header_2_0(self._stream, header)
+        self._stream.write(np.ascontiguousarray(rows, "<f4").tobytes())
+        self._missing -= len(rows)
+
+    def finish(self, n_parameters: int, throughput: Throughput, hardware: Mapping[str, Any], measured_utc: str) -> None:
+        """Flush the rows to disk and write how they were made."""
+        assert self._missing == 0
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        meta = {
+            "sha256": sha256_file(self._folder / "descriptors.npy"),
+            "n_parameters": n_parameters,
+            "throughput": asdict(throughput),
+            "hardware": dict(hardware),
+            "measured_utc": measured_utc,
+            "made_from": dict(self._parts),
+        }
+        write_json(self._folder / "meta.json", meta)

@@ -95,7 +95,7 @@ def test_a_wrong_answer_of_a_model_is_told(answer: torch.Tensor, told: str, tmp_
     for file in files:
         Image.new("RGB", (4, 4)).save(file.path)
     with pytest.raises(DescriptorError, match=told):
-        extract(Answer(answer), NATIVE, files, 2, 1)
+        extract(Answer(answer), NATIVE, files, 2, 1, keep=lambda rows: None)
 
 
 class Corner:
@@ -117,8 +117,9 @@ def test_extraction_keeps_the_order_of_images_of_any_shape(batch_size: int, work
         Image.new("RGB", (5 + number % 3, 4 + number % 2), (number, 2 * number, 3 * number)).save(path)
         files.append(ImageFile(str(number), path))
     seen: list[int] = []
-    found, speed = extract(Corner(), NATIVE, files, batch_size, workers, seen.append)
-    assert found.tolist() == [[n, 2 * n, 3 * n, 4 + n % 2, 5 + n % 3] for n in range(20)]
+    found: list[list[float]] = []
+    speed = extract(Corner(), NATIVE, files, batch_size, workers, lambda rows: found.extend(rows.tolist()), seen.append)
+    assert found == [[n, 2 * n, 3 * n, 4 + n % 2, 5 + n % 3] for n in range(20)]
     assert seen[-1] == 20 and seen == sorted(seen) and speed.n_images == 20 and speed.images_per_s > 0
 
 

@@ -1,6 +1,7 @@
 """Selection, hints, plugins from files and distributions, and the wrong `datasets` package."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_groups_and_globs() -> None:
     assert set(EMBEDDED) | set(names("candidates")) <= set(names("all"))
     assert names("*hash,sscd") == ["dhash", "phash", "sscd"]
     assert names("efficientnet_lite[12]") == ["efficientnet_lite1", "efficientnet_lite2"]
-    assert names("sscd, sscd,s*") == ["sscd", "swin"]
+    assert names("sscd, sscd,s[cw]*") == ["sscd", "swav", "swin"]
     assert [chosen.item.name for chosen in plugins.datasets.select("demo")] == ["demo_copies", "demo_retrieval"]
 
 
@@ -66,7 +67,7 @@ def test_a_name_written_out_is_explicit_whatever_group_it_is_in_too() -> None:
     [
         ("dno", "did you mean dino"),
         ("efficientnet_lite9", "did you mean efficientnet_lite"),
-        ("zzzzz", "known are clip, color"),
+        ("zzzzz", "known are .*clip, .*color"),
         ("x*", "there is no backbone 'x\\*'"),
         (" , ", "no backbone was chosen"),
         ("sscd:x", "there is no backbone 'sscd:x'"),
@@ -75,6 +76,49 @@ def test_a_name_written_out_is_explicit_whatever_group_it_is_in_too() -> None:
 def test_unknown_names_are_told_the_nearest(selection: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         plugins.backbones.select(selection)
+
+
+def test_variants_are_chosen_by_name_or_by_a_pattern_with_a_colon() -> None:
+    assert names("dino:vits16") == ["dino:vits16"]
+    assert {"dino:vits16", "dino:copydetection"} <= set(names("dino:*")) and "dino" not in names("dino:*")
+    assert names("din?,dino*")[0] == "dino" and not any(":" in name for name in names("dino*"))
+    assert not any(":" in name for name in names("all"))
+    assert names("dino:vits16,dino:*,sscd").count("dino:vits16") == 1
+    explicit = {c.item.name for c in plugins.backbones.select("dino:*,dino:vits16") if c.explicit}
+    assert explicit == {"dino:vits16"}
+
+
+def test_options_stand_in_the_name_in_one_order_and_only_where_they_change_something() -> None:
+    assert names("dino[ multiscale=yes, precision=bf16 ]") == ["dino[precision=bf16,multiscale=yes]"]
+    assert names("dino[precision=fp32],dino,dino[compile=no]") == ["dino"]
+    assert names("dino:vits16[gem=4]") == ["dino:vits16[gem=4]"]
+    assert names("dino,dino[precision=bf16]") == ["dino", "dino[precision=bf16]"]
+    assert len(names("candidates[precision=bf16]")) == 10
+    assert plugins.backbones.select("sscd[precision=fp16]")[0].item.precision == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("selection", "told"),
+    [
+        ("dino[precision=int8]", "the option precision of dino is fp32 or bf16 or fp16, not 'int8'"),
+        ("dino[size=3]", "the backbone 'dino' has no option 'size': it has precision, multiscale, compile, gem"),
+        ("dino[gem=0]", "the option gem is a positive number"),
+        ("dino[gem=nan]", "the option gem is a positive number"),
+        ("dino[gem=3,gem=4]", "not of the form"),
+        ("dino[gem=3,multiscale]", "not of the form"),
+        ("pdq[precision=bf16]", "the backbone 'pdq' has no options"),
+        ("dino:vits", "did you mean .*dino:vits16"),
+        ("dino[precision]", "there is no backbone 'dino\\[precision\\]'"),
+    ],
+)
+def test_wrong_options_and_variants_are_told(selection: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        plugins.backbones.select(selection)
+
+
+def test_a_bracket_is_part_of_a_datasets_name(small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small, tmp_path / "a[b=1]")
+    assert plugins.datasets.select(f"disc:{tmp_path}/a[b=1]")[0].item.name == "disc:a[b=1]"
 
 
 def test_natural_order() -> None:

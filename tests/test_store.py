@@ -17,37 +17,46 @@ from bench.store import DescriptorStore, Stored
 CONFIG = Config(("dino",), ("demo_copies",), ("global",), "pretrained", 0, "cpu", 32)
 
 
-def stored() -> Stored:
-    return Stored(
-        np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32),
-        12,
-        Throughput(3.5, 5, 2, 1),
-        {"cpu": "one"},
-        "2026-01-01",
-    )
+ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+HOW = (12, Throughput(3.5, 5, 2, 1), {"cpu": "one"}, "2026-01-01")
+
+
+def keep(store: DescriptorStore) -> None:
+    with store.filling({"a": 1}, 5) as filling:
+        filling.append(ROWS[:3])
+        filling.append(ROWS[3:])
+        filling.finish(*HOW)
 
 
 def test_what_was_kept_is_found(tmp_path: Path) -> None:
-    store, made = DescriptorStore(tmp_path / "store"), stored()
+    store = DescriptorStore(tmp_path / "store")
     assert store.find({"a": 1}) is None
-    store.keep({"a": 1}, made)
-    store.keep({"a": 1}, made)
+    keep(store)
+    keep(store)
     found = DescriptorStore(tmp_path / "store").find({"a": 1})
-    assert found is not None and np.array_equal(found.descriptors, made.descriptors)
-    assert replace(found, descriptors=made.descriptors) == made
+    assert found is not None and np.array_equal(found.descriptors, ROWS)
+    assert replace(found, descriptors=ROWS) == Stored(ROWS, *HOW)
     assert store.find({"a": 2}) is None
     assert [path.name for path in store.root.iterdir()] == [store.key({"a": 1})]
+
+
+def test_an_entry_that_was_not_finished_is_not_there(tmp_path: Path) -> None:
+    store = DescriptorStore(tmp_path)
+    with pytest.raises(RuntimeError, match="cut short"), store.filling({"a": 1}, 5) as filling:
+        filling.append(ROWS[:3])
+        raise RuntimeError("cut short")
+    assert store.find({"a": 1}) is None and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("file", ["descriptors.npy", "meta.json"])
 @pytest.mark.parametrize("damage", [lambda b: b[:-3], lambda b: b[:-1] + b"\x00", lambda b: b"", None])
 def test_a_damaged_entry_is_made_again(file: str, damage: Any, tmp_path: Path) -> None:
     store = DescriptorStore(tmp_path)
-    store.keep({"a": 1}, stored())
+    keep(store)
     path = tmp_path / store.key({"a": 1}) / file
     path.unlink() if damage is None else path.write_bytes(damage(path.read_bytes()))
     assert store.find({"a": 1}) is None
-    store.keep({"a": 1}, stored())
+    keep(store)
     assert store.find({"a": 1}) is not None
 
 
@@ -65,6 +74,8 @@ def test_every_part_that_decides_a_descriptor_is_in_the_key(tmp_path: Path) -> N
         "weights": key(weights="other"),
         "images": key(images="other"),
         "preprocess": key(replace(chosen, item=replace(chosen.item, preprocess=Preprocess(size=248)))),
+        "preprocessing mode": key(config=replace(CONFIG, preprocess="squash:224")),
+        "precision": key(replace(chosen, item=replace(chosen.item, precision="bf16"))),
         "device": key(config=replace(CONFIG, device="cuda")),
         "random": key(config=replace(CONFIG, weights="random")),
         "seed": key(config=replace(CONFIG, weights="random", seed=1)),

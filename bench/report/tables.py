@@ -14,7 +14,17 @@ from bench.similarity import Similarity
 
 SCORES_COLUMNS = ("backbone", "weights", "dataset", "similarity", "metric", "value", "n_queries", "status")
 LEADING = ("rank", "backbone", "similarity", "weights", "status")
-TRAILING = ("mean_map", "n_datasets", "complete", "embed_dim", "params_m", "images_per_s", "device")
+TRAILING = (
+    "mean_map",
+    "n_datasets",
+    "complete",
+    "embed_dim",
+    "params_m",
+    "images_per_s",
+    "device",
+    "licence",
+    "non_commercial",
+)
 
 
 def scores(records: Sequence[Record]) -> pd.DataFrame:
@@ -83,6 +93,8 @@ def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[s
         "params_m": next((p for c in cells if (p := c.body["backbone"]["params_m"]) is not None), None),
         "images_per_s": _images_per_s(cells),
         "device": first.body["hardware"]["device"],
+        "licence": first.body["backbone"]["licence"],
+        "non_commercial": first.body["backbone"]["non_commercial"],
     }
 
 

@@ -1,6 +1,7 @@
 """The leaderboard for people: the same cells in Markdown and on the console, rounded only here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -9,6 +10,8 @@ from bench.records import Record
 #: The columns a person reads first: of each dataset its main metrics.
 SHOWN_METRICS = ("map", "micro_ap", "recall@p90")
 
+NON_COMMERCIAL = "†"
+NON_COMMERCIAL_NOTE = f"{NON_COMMERCIAL} the licence of these weights forbids commercial use."
 RANDOM_NOTE = "weights=random: these rows test the harness and say nothing of the backbones; they are not ranked."
 
 
@@ -21,7 +24,10 @@ def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s"]
     percent = {"mean_map", *scores}
     scored = table[table["n_datasets"] > 0]
-    rows = [[_text(row[heading], heading in percent) for heading in headings] for row in scored.to_dict("records")]
+    marked = scored.assign(
+        backbone=scored["backbone"].where(~scored["non_commercial"].astype(bool), scored["backbone"] + NON_COMMERCIAL)
+    )
+    rows = [[_text(row[heading], heading in percent) for heading in headings] for row in marked.to_dict("records")]
     return [f"{h} %" if h in percent else h for h in headings], rows
 
 
@@ -30,8 +36,24 @@ def markdown(table: pd.DataFrame, records: Sequence[Record]) -> str:
     headings, rows = shown(table)
     frame = pd.DataFrame(rows, columns=headings)
     body = str(frame.to_markdown(index=False, disable_numparse=True))
-    notes = [RANDOM_NOTE] if any(record.weights == "random" for record in records) else []
-    return "\n\n".join(["# Leaderboard", *notes, body, _measured_on(records), *_missing(records)]) + "\n"
+    parts = ["# Leaderboard", body, *notes(table, records), _measured_on(records), *_missing(records)]
+    return "\n\n".join(parts) + "\n"
+
+
+def notes(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
+    """What a reader of the scores has to know: random weights, licences, changed preprocessing and post-processing."""
+    body = records[0].body
+    changed = {"Preprocessing": (body["preprocess"]["mode"], "official"), "Post-processing": (_post(body), "")}
+    return [
+        *([RANDOM_NOTE] if any(record.weights == "random" for record in records) else []),
+        *([NON_COMMERCIAL_NOTE] if table.loc[table["n_datasets"] > 0, "non_commercial"].any() else []),
+        *(f"{name} of all rows: {value}." for name, (value, usual) in changed.items() if value != usual),
+    ]
+
+
+def _post(body: Mapping[str, Any]) -> str:
+    steps, fit_set = body["postprocess"]["spec"], body["postprocess"]["fit_set"]
+    return f"{steps}, fitted on {fit_set}" if fit_set else str(steps)
 
 
 def missing(records: Sequence[Record]) -> dict[str, list[str]]:
