@@ -11,7 +11,6 @@ from bench.interfaces import TRAINING_FREE, Backbone, Weights
 from bench.similarity import FORMS
 from bench.weights import Found, Network, WeightsStore, address
 
-
 #: Of a backbone's row, what fits a terminal.
 BACKBONE_COLUMNS = ("name", "weights", "megabytes", "embed_dim", "licence", "non_commercial", "pretraining")
 
