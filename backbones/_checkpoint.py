@@ -1,6 +1,8 @@
 """Checkpoints of torch modules: read without running code, cut to what a module needs, loaded strictly."""
 
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,16 +32,17 @@ def read_state(path: Path) -> State:
             return load_file(path)
         except SafetensorError as error:
             raise CheckpointError(
-                f"{path} is not a safetensors file ({_reason(path, error)}): download it again"
+                f"{path} is not a safetensors file ({why_unreadable(path, error)}): download it again"
             ) from error
     import torch
 
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        # torch also warns of what it then refuses
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_harmless()):
             state: State = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint without code ({_reason(path, error)}): download it again"
+            f"{path} is not a checkpoint without code ({why_unreadable(path, error)}): download it again"
         ) from error
     if not isinstance(state, Mapping):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not parameters by name: it is another file")
@@ -57,12 +60,14 @@ def _harmless() -> list[Any]:
     return [argparse.Namespace, scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *numbers]
 
 
-def _reason(path: Path, error: Exception) -> str:
+def why_unreadable(path: Path, error: Exception) -> str:
     """Why a file can't be read, in a few words."""
     with path.open("rb") as stream:
         start = stream.read(256).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html")):
         return "it is a web page"
+    if start.startswith(b"pk") and not zipfile.is_zipfile(path):
+        return "it is cut short"
     told = str(error) or type(error).__name__
     if "TorchScript" in told:
         return "it is a TorchScript program"
@@ -99,12 +104,16 @@ def _shape(value: Any) -> str:
     return " x ".join(map(str, value.shape)) or "one number" if hasattr(value, "shape") else type(value).__name__
 
 
-def nested(state: State, key: str) -> State:
-    """The state inside a training checkpoint such as {"epoch": ..., "state_dict": ...}. Raises KeyError."""
+def entry(state: State, key: str) -> Any:
+    """What a checkpoint holds under a key. Raises KeyError, saying what it holds instead."""
     if key not in state:
         raise KeyError(f"it has no '{key}', but {', '.join(map(str, list(state)[:MOST_NAMED_KEYS]))}")
-    inner: Any = state[key]
-    return dict(inner)
+    return state[key]
+
+
+def nested(state: State, key: str) -> State:
+    """The state inside a training checkpoint such as {"epoch": ..., "state_dict": ...}. Raises KeyError."""
+    return dict(entry(state, key))
 
 
 def without(state: State, *prefixes: str) -> dict[str, "Tensor"]:

@@ -128,6 +128,7 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "size": _pixels,
+    "img_size": _pixels,
     "resize": _one_of("squash", "short", "letterbox"),
     "crop": _pixels,
     "interpolation": _one_of("bilinear", "bicubic"),
@@ -135,4 +136,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "std": _deviations,
     "layout": _one_of("NCHW", "NHWC"),
     "output": str,
+    "pool": _one_of("pooler", "cls", "mean"),
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backbones._checkpoint import why_unreadable
 from backbones._torch import TorchBackbone, TorchModel
 from bench.errors import CheckpointError
 from bench.interfaces import Descriptors, Model
@@ -25,9 +26,9 @@ def read_script(path: Path, device: str = "cpu") -> "nn.Module":
         try:
             module: nn.Module = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            reason = str(error).splitlines()[0].partition(". ")[0]
             raise CheckpointError(
-                f"{path} is not a TorchScript archive ({reason}): torch.jit.save writes one; or download it again"
+                f"{path} is not a TorchScript archive ({why_unreadable(path, error)}): "
+                "make one by torch.jit.save, or download it again"
             ) from error
     return module
 

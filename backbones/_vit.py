@@ -11,10 +11,12 @@ BASE = "vit_base_patch16_224"
 
 
 def convert(state: State, module: Any) -> State:
-    """From timm's or the authors' own checkpoint; a classifier is left out."""
-    from timm.models.vision_transformer import checkpoint_filter_fn
+    """From timm's or the authors' own checkpoint, whose names are the same; a classifier is left out.
 
-    return without(checkpoint_filter_fn(dict(state), module), "head.")
+    Not by timm's own function: it resamples what does not fit, so that another network's checkpoint passes.
+    """
+    encoder: Any = state.get("model", state)
+    return without(encoder, "head.", "pre_logits.")
 
 
 def vision_transformer(

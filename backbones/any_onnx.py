@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPTIONS = (*IMAGE_OPTIONS, "layout", "output")
-_TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
 _CHANNEL = {"NCHW": 1, "NHWC": 3}
 #: No file lies there, so that weights outside the file, which its hash does not cover, are refused.
 _NOWHERE = {"session.model_external_initializers_file_folder_path": os.devnull}

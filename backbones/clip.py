@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbones._checkpoint import State, read_state
+from backbones._checkpoint import State, entry, read_state, under, without
 from backbones._script import read_script
 from backbones._torch import TorchBackbone, named, timm_module, whole_patches
 from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
@@ -45,11 +45,40 @@ def _read(path: Path) -> State:
     return {key: value.float() for key, value in read_script(path).state_dict().items()}
 
 
-def _convert(state: State, module: Any) -> State:
-    from timm.models.vision_transformer import checkpoint_filter_fn
+# from OpenAI's names to timm's
+_NAMES = (
+    ("conv1.", "patch_embed.proj."),
+    ("transformer.resblocks.", "blocks."),
+    ("ln_pre.", "norm_pre."),
+    ("ln_post.", "norm."),
+    (".ln_", ".norm"),
+    (".in_proj_", ".qkv."),
+    (".out_proj.", ".proj."),
+    (".c_fc.", ".fc1."),
+    (".c_proj.", ".fc2."),
+)
 
-    converted: State = checkpoint_filter_fn(dict(state), module)
-    return converted
+
+def _convert(state: State, module: Any) -> State:
+    """The image tower, whose projection is a classifier without bias in timm.
+
+    Not by timm's own function: it resamples what does not fit, so that another network's checkpoint passes.
+    """
+    import torch
+
+    def rename(key: str) -> str:
+        for theirs, ours in _NAMES:
+            key = key.replace(theirs, ours)
+        return key
+
+    layers = without(under(state, "visual."), "class_embedding", "positional_embedding", "proj")
+    return {
+        "cls_token": entry(state, "visual.class_embedding")[None, None],
+        "pos_embed": entry(state, "visual.positional_embedding")[None],
+        **{rename(key): value for key, value in layers.items()},
+        "head.weight": entry(state, "visual.proj").T,
+        "head.bias": torch.zeros_like(module.head.bias),
+    }
 
 
 def _describe(module: Any, batch: "Tensor") -> Descriptors:

@@ -41,9 +41,8 @@ _TRAINED = {
 
 
 def _convert(state: State, module: Any) -> State:
-    # the checkpoint of a whole training has the decoder too, whose mask token would pass for DINOv2's
-    encoder: Any = state.get("model", state)
-    return _vit.convert(without(encoder, "mask_token", "decoder_"), module)
+    # the checkpoint of a whole training has the decoder too
+    return without(_vit.convert(state, module), "mask_token", "decoder_")
 
 
 @register_backbone(groups=("candidates",), variants=tuple(filter(None, _TRAINED)))

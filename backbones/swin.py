@@ -1,5 +1,6 @@
 """Swin Transformer (Liu et al., ICCV 2021), supervised."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ARCH = "swin_base_patch4_window7_224"
+_FROM_WINDOW = ("relative_position_index", "attn_mask")
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,20 @@ def _attend(block: Any, attend: Callable[["Tensor"], "Tensor"], x: "Tensor") -> 
 
 
 def _convert(state: State, module: Any) -> State:
-    from timm.models.swin_transformer import checkpoint_filter_fn
+    """From timm's or the authors' own checkpoint; a classifier and what follows from the window size are left out.
 
-    return without(checkpoint_filter_fn(dict(state), module), "head.")
+    Not by timm's own function: it resamples what does not fit, so that another network's checkpoint passes.
+    """
+    given: Any = state.get("model", state)
+    trained = {k: v for k, v in without(given, "head.").items() if not k.endswith(_FROM_WINDOW)}
+    if "layers.0.downsample.norm.weight" not in trained:
+        return trained
+
+    def rename(key: str) -> str:
+        # the authors' stages end with the merging of patches that timm's begin with
+        return re.sub(r"^layers\.(\d)\.downsample", lambda match: f"layers.{int(match[1]) + 1}.downsample", key)
+
+    return {rename(key): value for key, value in trained.items()}
 
 
 def _describe(module: Any, batch: "Tensor") -> Descriptors:

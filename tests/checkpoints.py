@@ -3,13 +3,16 @@
 Random values prove conversion, preprocessing and descriptor, not training.
 """
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench import plugins
 from bench.interfaces import Backbone, Descriptors
@@ -52,6 +55,7 @@ def described(name: str, checkpoint: object, path: Path, images: Tensor | None =
     chosen = backbone(name)
     images = batch() if images is None else images
     found = chosen.load("cpu", written(checkpoint, path)).describe(images)
+    path.unlink()  # some are hundreds of megabytes
     assert found.global_.shape == (len(images), chosen.embed_dim) and found.global_.dtype == torch.float32
     return found
 
@@ -94,6 +98,51 @@ def feature_map(module: nn.Module, images: Tensor | None = None) -> Tensor:
 def cells(feature_map: Tensor) -> Tensor:
     """[B, d, h, w] as [B, h * w, d]."""
     return feature_map.flatten(2).transpose(1, 2)
+
+
+@cache
+def vit_state(arch: str = "vit_base_patch16_224") -> State:
+    """The state of a vision transformer with a classifier, in timm's names, which are the authors' of most."""
+    torch.manual_seed(5)
+    return jittered(timm.create_model(arch))
+
+
+@torch.inference_mode()
+def transformer(
+    s: State,
+    images: Tensor,
+    heads: int,
+    eps: float = 1e-6,
+    activation: Callable[[Tensor], Tensor] = F.gelu,
+    positions: Tensor | None = None,
+) -> Tensor:
+    """Tokens [B, 1 + T, d] after the final norm of a vision transformer, written out from its state alone.
+
+    positions: the positional embedding [1, 1 + T, d] where it is not the state's. A norm before the blocks is applied
+    if there is one.
+    """
+    width = s["cls_token"].shape[-1]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, (width,), s[f"{name}.weight"], s[f"{name}.bias"], eps)
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ s[f"{name}.weight"].T + s[f"{name}.bias"]
+
+    kernel = s["patch_embed.proj.weight"]
+    patches = F.conv2d(images, kernel, s.get("patch_embed.proj.bias"), stride=kernel.shape[-1])
+    x = torch.cat([s["cls_token"].expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], 1)
+    x = x + (s["pos_embed"] if positions is None else positions)
+    if "norm_pre.weight" in s:
+        x = norm(x, "norm_pre")
+    for number in range(sum(key.endswith("norm1.weight") for key in s)):
+        block = f"blocks.{number}"
+        qkv = linear(norm(x, f"{block}.norm1"), f"{block}.attn.qkv")
+        q, k, v = qkv.view(*x.shape[:2], 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        attended = (q @ k.transpose(2, 3) / (width // heads) ** 0.5).softmax(3) @ v
+        x = x + linear(attended.transpose(1, 2).flatten(2), f"{block}.attn.proj")
+        x = x + linear(activation(linear(norm(x, f"{block}.norm2"), f"{block}.mlp.fc1")), f"{block}.mlp.fc2")
+    return norm(x, "norm")
 
 
 class Node(nn.Module):

@@ -1,376 +1,281 @@
-"""The ten candidates against independent forwards, from checkpoints in the published form; the embedded ones.
+"""What the candidates and the embedded backbones promise: sizes, preprocessing, options, and images of any size."""
 
-The checkpoints hold seeded random values: this proves conversion, preprocessing and descriptor, not training.
-"""
-
-import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision import transforms as T
 
+from backbones._torch import TorchBackbone, mean_of_map, timm_module
 from bench import images, plugins, weights
-from bench.errors import CheckpointError
-from bench.interfaces import Backbone, Descriptors
+from bench.errors import UsageError
+from bench.extract import extract
+from bench.interfaces import Backbone, Descriptors, ImageFile, Preprocess, Weights
+from tests.checkpoints import backbone, batch
 
-State = dict[str, Tensor]
-
-# name -> (dimension, million parameters, local shape at 224 or the native size)
-CANDIDATES = {
+# name -> (dimension, millions of parameters, local descriptors of an image of 224 x 224)
+CANDIDATES: dict[str, tuple[int, float, tuple[int, int]]] = {
     "clip": (512, 86.193, (196, 768)),
+    "clip:vitb32": (512, 87.850, (49, 768)),
+    "clip:vitl14": (768, 303.967, (256, 1024)),
     "dino": (768, 85.799, (196, 768)),
+    "dino:copydetection": (1536, 85.799, (196, 768)),
+    "dino:resnet50": (2048, 23.508, (49, 2048)),
+    "dino:vitb8": (768, 85.808, (784, 768)),
+    "dino:vits16": (384, 21.666, (196, 384)),
+    "dino:vits8": (384, 21.670, (784, 384)),
     "mae": (768, 85.799, (196, 768)),
+    "mae:mean": (768, 85.799, (196, 768)),
+    "mae:vitl16": (1024, 303.302, (196, 1024)),
     "mocov3": (768, 85.799, (196, 768)),
+    "mocov3:vits": (384, 21.666, (196, 384)),
     "multigrain": (2048, 23.508, (49, 2048)),
+    "multigrain:joint_3BAA_0.5": (2048, 23.508, (49, 2048)),
+    "multigrain:whitened": (2049, 23.508, (49, 2048)),
     "resnet50": (2048, 23.508, (49, 2048)),
+    "resnet50:a1": (2048, 23.508, (49, 2048)),
+    "resnet50:tv2": (2048, 23.508, (49, 2048)),
     "sscd": (512, 24.557, (49, 2048)),
+    "sscd:disc_advanced": (512, 24.557, (49, 2048)),
+    "sscd:disc_blur": (512, 24.557, (49, 2048)),
+    "sscd:disc_large": (1024, 44.227, (49, 2048)),
+    "sscd:disc_mixup": (512, 24.557, (49, 2048)),
+    "sscd:imagenet_advanced": (512, 24.557, (49, 2048)),
+    "sscd:imagenet_blur": (512, 24.557, (49, 2048)),
     "swin": (1024, 86.743, (49, 1024)),
+    "swin:in22k": (1024, 86.743, (49, 1024)),
     "vicregl": (2048, 23.508, (49, 2048)),
+    "vicregl:convnext_base": (1024, 87.548, (49, 1024)),
+    "vicregl:convnext_small": (768, 49.441, (49, 768)),
+    "vicregl:resnet50_alpha0.75": (2048, 23.508, (49, 2048)),
     "vit": (768, 85.799, (196, 768)),
+    "vit:in1k": (768, 85.799, (196, 768)),
+    "vit:in21k": (768, 85.799, (196, 768)),
 }
+PLAIN = [name for name in CANDIDATES if ":" not in name]
 
 
-def backbone(name: str) -> Backbone:
-    return plugins.backbones.select(name)[0].item
-
-
-def jittered(module: nn.Module, seed: int = 0) -> State:
-    """A state of the module in which no two layers, and no norm, is at its initial value."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def changed(value: Tensor) -> Tensor:
-        noise = torch.rand(value.shape, generator=generator) - 0.5
-        return value * (1 + 0.2 * noise) + 0.02 * noise if value.is_floating_point() else value
-
-    return {key: changed(value) for key, value in module.state_dict().items()}
-
-
-def batch() -> Tensor:
-    return torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(7))
-
-
-def described(name: str, checkpoint: object, path: Path) -> Tensor:
-    """The global descriptors of `batch` by the backbone, loaded from a file through its real path."""
-    if path.suffix == ".safetensors":
-        save_file({key: value.contiguous() for key, value in checkpoint.items()}, path)  # type: ignore[attr-defined]
-    else:
-        torch.save(checkpoint, path)
-    return checked(name, path).global_
-
-
-def checked(name: str, path: Path) -> Descriptors:
-    """The descriptors of `batch` after loading a file, with dimensions and number of parameters as published."""
-    dimension, millions, local = CANDIDATES[name]
-    chosen = backbone(name)
-    model = chosen.load("cpu", path)
-    with torch.inference_mode():
-        found = model.describe(batch())
-    assert found.global_.shape == (2, dimension) == (2, chosen.embed_dim)
-    assert found.local is not None and found.local.shape == (2, *local)
-    assert model.n_parameters / 1e6 == pytest.approx(millions, abs=5e-4)
+def torch_backbone(name: str) -> TorchBackbone:
+    found = backbone(name)
+    assert isinstance(found, TorchBackbone)
     return found
 
 
-def assert_close(found: Tensor, expected: Tensor) -> None:
-    assert (found - expected).norm() / expected.norm() < 1e-5
-
-
-# --- convolutional: torchvision's ResNet-50 is the official architecture of all four
-
-
-def resnet(classes: int = 1000) -> tuple[nn.Module, State]:
-    torch.manual_seed(3)
-    module = torchvision.models.resnet50(num_classes=classes)
-    module.load_state_dict(jittered(module))
-    return module.eval(), module.state_dict()
-
-
-@torch.inference_mode()
-def feature_map(module: nn.Module) -> Tensor:
-    for name, layer in module.named_children():
-        x = layer(batch() if name == "conv1" else x)  # noqa: F821 - conv1 comes first
-        if name == "layer4":
-            return x
-    raise AssertionError("no layer4")
-
-
-def test_resnet50(tmp_path: Path) -> None:
-    module, state = resnet()
-    assert_close(described("resnet50", state, tmp_path / "model.safetensors"), feature_map(module).mean((2, 3)))
-
-
-def test_vicregl(tmp_path: Path) -> None:
-    module, state = resnet()
-    headless = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    assert_close(described("vicregl", headless, tmp_path / "resnet50_alpha0.9.pth"), feature_map(module).mean((2, 3)))
-
-
-def test_multigrain(tmp_path: Path) -> None:
-    module, state = resnet()
-    features = {f"features.{key}": value for key, value in state.items() if not key.startswith("fc.")}
-    head = {"classifier.weight": state["fc.weight"], "classifier.bias": state["fc.bias"]}
-    checkpoint = {"model_state": {**features, **head, "pool.p": torch.tensor([2.5])}}
-    expected = (feature_map(module).clamp(min=1e-6) ** 2.5).mean((2, 3)) ** (1 / 2.5)
-    assert_close(described("multigrain", checkpoint, tmp_path / "joint_3B_0.5.pth"), expected)
-
-
-def test_sscd(tmp_path: Path) -> None:
-    module, state = resnet(512)
-    checkpoint = {f"backbone.{key}": value for key, value in state.items()}
-    pooled = (feature_map(module).clamp(min=1e-6) ** 3).mean((2, 3)) ** (1 / 3)
-    with torch.inference_mode():
-        expected = F.normalize(module.fc(pooled))  # type: ignore[operator]
-    assert_close(described("sscd", checkpoint, tmp_path / "sscd.torchvision.pt"), expected)
-
-
-# --- Swin: torchvision's Swin-B, its names put into the official ones
-
-
-def test_swin(tmp_path: Path) -> None:
-    torch.manual_seed(4)
-    module = torchvision.models.swin_b().eval()
-    module.load_state_dict(jittered(module))
-
-    def official(key: str) -> str:
-        key = key.replace("features.0.0.", "patch_embed.proj.").replace("features.0.2.", "patch_embed.norm.")
-        key = key.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.")
-        if match := re.match(r"features\.(\d)\.(\d+)\.(.*)", key):
-            return f"layers.{int(match[1]) // 2}.blocks.{match[2]}.{match[3]}"
-        if match := re.match(r"features\.(\d)\.(norm|reduction)\.(.*)", key):
-            return f"layers.{int(match[1]) // 2 - 1}.downsample.{match[2]}.{match[3]}"
-        return key
-
-    checkpoint = {"model": {official(key): value for key, value in module.state_dict().items()}}
-    with torch.inference_mode():
-        expected = module.norm(module.features(batch())).mean((1, 2))
-    assert_close(described("swin", checkpoint, tmp_path / "swin_base_patch4_window7_224.pth"), expected)
-
-
-# --- vision transformers: a forward from the state alone
-
-
-def transformer(s: State, x: Tensor, eps: float, activation: Callable[[Tensor], Tensor], norm_first: bool) -> Tensor:
-    """Tokens [B, 197, 768] after the final norm of a ViT-B/16 in timm's names, written out."""
-
-    def norm(x: Tensor, name: str) -> Tensor:
-        return F.layer_norm(x, (768,), s[f"{name}.weight"], s[f"{name}.bias"], eps)
-
-    def linear(x: Tensor, name: str) -> Tensor:
-        return x @ s[f"{name}.weight"].T + s[f"{name}.bias"]
-
-    patches = F.conv2d(x, s["patch_embed.proj.weight"], s.get("patch_embed.proj.bias"), stride=16)
-    x = torch.cat([s["cls_token"].expand(len(x), -1, -1), patches.flatten(2).transpose(1, 2)], 1) + s["pos_embed"]
-    if norm_first:
-        x = norm(x, "norm_pre")
-    for block in (f"blocks.{number}" for number in range(12)):
-        q, k, v = (
-            linear(norm(x, f"{block}.norm1"), f"{block}.attn.qkv").view(len(x), -1, 3, 12, 64).permute(2, 0, 3, 1, 4)
-        )
-        attended = (q @ k.transpose(2, 3) / 8).softmax(3) @ v
-        x = x + linear(attended.transpose(1, 2).flatten(2), f"{block}.attn.proj")
-        x = x + linear(activation(linear(norm(x, f"{block}.norm2"), f"{block}.mlp.fc1")), f"{block}.mlp.fc2")
-    return norm(x, "norm")
-
-
-def vit_state() -> State:
-    import timm
-
-    torch.manual_seed(5)
-    return jittered(timm.create_model("vit_base_patch16_224"))
-
-
-def expected_cls(state: State) -> Tensor:
-    with torch.inference_mode():
-        return transformer(state, batch(), 1e-6, F.gelu, norm_first=False)[:, 0]
-
-
-@pytest.mark.parametrize("name", ["dino", "mae", "vit"])
-def test_vit_from_the_hub(name: str, tmp_path: Path) -> None:
-    state = vit_state()
-    published = {k: v for k, v in state.items() if name == "vit" or not k.startswith("head.")}
-    assert_close(described(name, published, tmp_path / "model.safetensors"), expected_cls(state))
-
-
-def test_mae_from_the_authors(tmp_path: Path) -> None:
-    state = {k: v for k, v in vit_state().items() if not k.startswith("head.")}
-    assert_close(described("mae", {"model": state}, tmp_path / "mae_pretrain_vit_base.pth"), expected_cls(state))
-
-
-def test_mocov3_takes_the_base_encoder(tmp_path: Path) -> None:
-    state = vit_state()
-    encoder = {k: v for k, v in state.items() if not k.startswith("head.")}
-    heads = {"head.0.weight": torch.ones(3), "head.1.running_mean": torch.ones(3)}
-    checkpoint = {
-        "epoch": 300,
-        "arch": "vit_base",
-        "state_dict": {
-            **{f"module.base_encoder.{k}": v for k, v in {**encoder, **heads}.items()},
-            **{f"module.momentum_encoder.{k}": torch.zeros_like(v) for k, v in encoder.items()},
-            "module.predictor.0.weight": torch.ones(3),
-        },
-    }
-    assert_close(described("mocov3", checkpoint, tmp_path / "vit-b-300ep.pth.tar"), expected_cls(state))
-
-
-def test_clip(tmp_path: Path) -> None:
-    """OpenAI's TorchScript form: half precision, the image tower under `visual.`, a text tower beside it."""
-    generator = torch.Generator().manual_seed(6)
-    state = {
-        k: v.half().float() for k, v in vit_state().items() if not k.startswith(("head.", "patch_embed.proj.bias"))
-    }
-    state |= {
-        f"norm_pre.{p}": (1 + 0.1 * torch.rand(768, generator=generator)).half().float() for p in ("weight", "bias")
-    }
-    projection = (0.05 * torch.randn(768, 512, generator=generator)).half().float()
-
-    names = {
-        "norm1": "ln_1",
-        "norm2": "ln_2",
-        "attn.qkv.": "attn.in_proj_",
-        "attn.proj": "attn.out_proj",
-        "mlp.fc1": "mlp.c_fc",
-        "mlp.fc2": "mlp.c_proj",
-    }
-
-    def openai(key: str) -> str:
-        for ours, theirs in names.items():
-            key = key.replace(f".{ours}", f".{theirs}") if key.startswith("blocks.") else key
-        for ours, theirs in (("blocks.", "transformer.resblocks."), ("norm_pre.", "ln_pre."), ("norm.", "ln_post.")):
-            key = theirs + key.removeprefix(ours) if key.startswith(ours) else key
-        return "visual." + key.replace("patch_embed.proj", "conv1")
-
-    published = {openai(k): v for k, v in state.items() if k not in ("cls_token", "pos_embed")}
-    published |= {
-        "visual.class_embedding": state["cls_token"].flatten(),
-        "visual.positional_embedding": state["pos_embed"][0],
-        "visual.proj": projection,
-        "token_embedding.weight": torch.ones(2, 2),
-        "logit_scale": torch.tensor(4.6),
-    }
-    path = tmp_path / "ViT-B-16.pt"
-    torch.jit.script(tree({k: v.half() for k, v in published.items()})).save(path)
-    with torch.inference_mode():
-        tokens = transformer(state, batch(), 1e-5, lambda x: x * torch.sigmoid(1.702 * x), norm_first=True)
-        found = checked("clip", path)
-    assert_close(found.global_, tokens[:, 0] @ projection)
-    assert found.local is not None
-    assert_close(found.local, tokens[:, 1:])
-
-
-class Node(nn.Module):
-    """A module that only holds parameters."""
-
-    def forward(self) -> int:
-        return 0
-
-
-def tree(state: State) -> Node:
-    """Modules nested so that their state has these keys."""
-    root = Node()
-    for key, value in state.items():
-        node: nn.Module = root
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            if parent not in node._modules:
-                node.add_module(parent, Node())
-            node = node._modules[parent]  # type: ignore[assignment]
-        node.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
-    return root
-
-
-# --- what all share
-
-
-def test_the_candidates_are_the_ten() -> None:
-    assert [chosen.item.name for chosen in plugins.backbones.select("candidates")] == sorted(CANDIDATES)
-
-
-def test_a_checkpoint_older_than_batch_counters_is_taken(tmp_path: Path) -> None:
-    module, state = resnet()
-    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked") and not k.startswith("fc.")}
-    assert_close(described("vicregl", old, tmp_path / "old.pth"), feature_map(module).mean((2, 3)))
+def test_the_candidates_are_the_ten_and_these_their_variants() -> None:
+    assert [chosen.item.name for chosen in plugins.backbones.select("candidates")] == PLAIN
+    families = {entry.name: entry for entry in plugins.backbones.entries()}
+    assert {name for family in PLAIN for name in families[family].names} == set(CANDIDATES)
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_candidates_say_where_they_come_from(name: str) -> None:
+def test_sizes(name: str) -> None:
+    """On torch's meta device, where tensors have shapes only."""
+    dimension, millions, local = CANDIDATES[name]
+    chosen = torch_backbone(name)
+    with torch.device("meta"):
+        module: nn.Module = chosen.build().eval()
+        if name.startswith("multigrain"):
+            module.gem_p = torch.tensor(3.0, device="cpu")
+        found = chosen.describe(module, torch.empty(2, 3, 224, 224))
+    assert found.global_.shape == (2, dimension) == (2, chosen.embed_dim)
+    assert found.local is not None and found.local.shape == (2, *local)
+    assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(millions, abs=5e-4)
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_weights_say_what_they_are(name: str) -> None:
     origin = backbone(name).weights
-    assert origin.licence and origin.pretraining and (weights.address(origin) or "").startswith("https://")
+    assert origin.licence and origin.pretraining and origin.citation
+    if name == "multigrain:whitened":
+        assert origin.source.startswith("file:") and origin.megabytes is None
+        return
+    assert all(source.startswith(("https://", "hub:")) for source in (origin.source, *origin.mirrors))
+    # no file is smaller than the parameters in it; OpenAI's have half precision
+    halves = 2 if name.startswith("clip") else 1
+    assert origin.megabytes is not None and origin.megabytes >= CANDIDATES[name][1] * 4 / halves - 0.5
+
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+BICUBIC, BILINEAR = T.InterpolationMode.BICUBIC, T.InterpolationMode.BILINEAR
+
+Official = Callable[[Image.Image], Tensor]
+
+
+def official(
+    size: int | list[int], crop: int | None, interpolation: T.InterpolationMode, statistics: tuple[object, object]
+) -> Official:
+    crops = [T.CenterCrop(crop)] if crop else []
+    composed: Official = T.Compose([T.Resize(size, interpolation), *crops, T.ToTensor(), T.Normalize(*statistics)])
+    return composed
 
 
 @pytest.mark.parametrize(
-    ("name", "resize", "crop", "interpolation", "mean"),
+    ("names", "theirs"),
     [
-        ("swin", 256, 224, "bicubic", 0.485),
-        ("dino", 256, 224, "bicubic", 0.485),
-        ("mae", 256, 224, "bicubic", 0.485),
-        ("mocov3", 256, 224, "bilinear", 0.485),
-        ("vicregl", 256, 224, "bilinear", 0.485),
-        ("multigrain", 256, 224, "bilinear", 0.485),
-        ("resnet50", 256, 224, "bilinear", 0.485),
-        ("sscd", 288, None, "bilinear", 0.485),
-        ("clip", 224, 224, "bicubic", 0.48145466),
-        ("vit", 248, 224, "bicubic", 0.5),
+        ("swin* dino mae* dino:vits16 dino:resnet50", official(256, 224, BICUBIC, IMAGENET)),
+        ("mocov3* vicregl* multigrain multigrain:joint* resnet50", official(256, 224, BILINEAR, IMAGENET)),
+        ("resnet50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()),
+        ("resnet50:tv2", torchvision.models.ResNet50_Weights.IMAGENET1K_V2.transforms()),
+        ("resnet50:a1", official(235, 224, BICUBIC, IMAGENET)),
+        ("sscd*", official(288, None, BILINEAR, IMAGENET)),
+        ("clip*", official(224, 224, BICUBIC, CLIP)),
+        ("vit*", official(248, 224, BICUBIC, HALF)),
+        ("dino:copydetection", official([320, 320], None, BICUBIC, IMAGENET)),
+        ("multigrain:whitened", official(571, 500, BILINEAR, IMAGENET)),
     ],
 )
-def test_preprocessing_gives_torchvisions_pixels(
-    name: str, resize: int, crop: int | None, interpolation: str, mean: float, photo: Path
-) -> None:
-    from torchvision import transforms as T
+def test_preprocessing_gives_the_authors_pixels(names: str, theirs: Official, photo: Path) -> None:
+    expected = theirs(Image.open(photo).convert("RGB"))
+    chosen = [name for pattern in names.split() for name in CANDIDATES if Path(name).match(pattern)]
+    assert chosen
+    for name in chosen:
+        assert torch.equal(images.load(photo, backbone(name).preprocess), expected)
 
-    stats = {
-        0.485: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        0.48145466: ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-        0.5: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    }
-    steps = [T.Resize(resize, T.InterpolationMode(interpolation)), *([T.CenterCrop(crop)] if crop else [])]
-    official = T.Compose([*steps, T.ToTensor(), T.Normalize(*stats[mean])])
-    assert torch.equal(images.load(photo, backbone(name).preprocess), official(Image.open(photo).convert("RGB")))
+
+# --- images of any size, options, batches
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_any_size_and_several_scales(name: str) -> None:
+    """Images of 96 x 130 pixels: no side is a whole number of windows, and few scaled ones of patches."""
+    chosen = backbone(name).configured({"multiscale": "yes"})
+    assert chosen.name == f"{name}[multiscale=yes]"
+    torch.manual_seed(1)
+    several = chosen.load("cpu", None)
+    single = torch_backbone(name).describe
+    pictures = F.interpolate(batch(count=3), (96, 130))
+    scaled = [
+        pictures,
+        *(F.interpolate(pictures, scale_factor=s, mode="bilinear", align_corners=False) for s in (2**-0.5, 0.5)),
+    ]
+    assert [tuple(p.shape[2:]) for p in scaled] == [(96, 130), (67, 91), (48, 65)]
+    with torch.inference_mode():
+        found = several.describe(pictures)
+        alone = torch.cat([several.describe(picture[None]).global_ for picture in pictures])
+        separate = [single(several.module, p) for p in scaled]  # type: ignore[attr-defined]
+    assert found.global_.shape == (3, chosen.embed_dim) and bool(found.global_.isfinite().all())
+    assert torch.allclose(found.global_, sum(s.global_ for s in separate) / 3, atol=1e-5, rtol=1e-5)
+    assert torch.allclose(found.global_, alone, atol=1e-4, rtol=1e-4)
+    assert found.local is not None and torch.allclose(found.local, separate[0].local, atol=1e-4, rtol=1e-4)
+
+
+def described(name: str, files: list[ImageFile], batch_size: int) -> NDArray[np.float32]:
+    torch.manual_seed(1)
+    chosen = backbone(name)
+    rows: list[NDArray[np.float32]] = []
+    preprocess = replace(chosen.preprocess, size=96, crop=None)
+    extract(chosen.load("cpu", None), preprocess, files, batch_size, 2, rows.append)
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("name", ["sscd", "dino:vits16", "efficientnet_lite0"])
+def test_batches_and_order_change_no_descriptor(name: str, photo: Path, tmp_path: Path) -> None:
+    """32 crops of three shapes, mixed."""
+    picture = Image.open(photo).convert("RGB")
+    files = []
+    for number in range(32):
+        width, height = [(110, 110), (150, 110), (110, 140)][number % 3]
+        left, top = 9 * number, 5 * number
+        picture.crop((left, top, left + width, top + height)).save(tmp_path / f"{number}.png")
+        files.append(ImageFile(str(number), tmp_path / f"{number}.png"))
+    order = np.random.default_rng(2).permutation(32)
+    expected = described(name, files, 32)
+    assert np.linalg.matrix_rank(expected) > 16  # they do differ
+    scale = np.abs(expected).max()
+    for batch_size in (1, 7):
+        assert np.abs(described(name, files, batch_size) - expected).max() < 1e-5 * scale
+    assert np.abs(described(name, [files[i] for i in order], 7) - expected[order]).max() < 1e-5 * scale
+
+
+def random_model(name: str, options: dict[str, str], pictures: Tensor) -> tuple[Descriptors, nn.Module]:
+    torch.manual_seed(1)
+    model = backbone(name).configured(options).load("cpu", None)
+    with torch.inference_mode():
+        return model.describe(pictures), model.module  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("name", "spoil", "told"),
+    "name", ["resnet50", "dino:vits16", "mocov3:vits", "vicregl:convnext_small", "swin", "efficientnet_lite0"]
+)
+def test_gem_is_the_generalised_mean_of_the_local_descriptors(name: str) -> None:
+    found, _ = random_model(name, {"gem": "3"}, batch(96))
+    plain, _ = random_model(name, {}, batch(96))
+    assert found.local is not None and plain.local is not None and torch.equal(found.local, plain.local)
+    assert torch.allclose(found.global_, (plain.local.clamp(min=1e-6) ** 3).mean(1) ** (1 / 3), rtol=1e-4)
+
+
+def test_gem_comes_before_what_follows_pooling() -> None:
+    for name, p in (("sscd", 3.0), ("multigrain", 3.0), ("multigrain:whitened", 3.0)):
+        plain, _ = random_model(name, {}, batch(96))
+        assert torch.allclose(random_model(name, {"gem": str(p)}, batch(96))[0].global_, plain.global_, atol=1e-6)
+        assert not torch.allclose(random_model(name, {"gem": "7"}, batch(96))[0].global_, plain.global_, atol=1e-3)
+    found, module = random_model("sscd", {"gem": "7"}, batch(96))
+    assert found.local is not None
+    pooled = (found.local.clamp(min=1e-6) ** 7).mean(1) ** (1 / 7)
+    with torch.inference_mode():
+        assert torch.allclose(found.global_, F.normalize(module["projection"](pooled)), atol=1e-5)  # type: ignore[operator, index]
+    copies, _ = random_model("dino:copydetection", {"gem": "2"}, batch(96))
+    assert copies.local is not None
+    assert torch.allclose(copies.global_[:, 768:], (copies.local.clamp(min=1e-6) ** 2).mean(1) ** 0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
     [
-        ("vicregl", lambda s: s.pop("conv1.weight"), "lacks conv1.weight"),
-        ("vicregl", lambda s: s.update(extra=torch.ones(1)), "has unknown extra"),
-        ("vicregl", lambda s: s.update({"bn1.bias": torch.ones(3)}), "has of another shape bn1.bias"),
-        ("multigrain", lambda s: None, "is not the checkpoint of multigrain"),
-        ("mocov3", lambda s: None, "is not the checkpoint of mocov3"),
+        ("clip", {"gem": "3"}, "'clip' has no option 'gem': it has precision, multiscale, compile"),
+        ("sscd:disc_large", {"gem": "3"}, "has no option 'gem'"),
+        ("dino", {"gem": "0"}, "gem is a positive number"),
+        ("dino", {"gem": "inf"}, "gem is a positive number"),
+        ("dino", {"precision": "fp8"}, "precision of dino is fp32 or bf16 or fp16, not 'fp8'"),
+        ("dino", {"multiscale": "3"}, "multiscale of dino is no or yes"),
+        ("dino", {"size": "3"}, "'dino' has no option 'size'"),
     ],
 )
-def test_another_checkpoint_is_refused(name: str, spoil: Callable[[State], object], told: str, tmp_path: Path) -> None:
-    state = {k: v for k, v in resnet()[1].items() if not k.startswith("fc.")}
-    spoil(state)
-    torch.save(state, tmp_path / "wrong.pth")
-    with pytest.raises(CheckpointError, match=told) as error:
-        backbone(name).load("cpu", tmp_path / "wrong.pth")
-    assert "wrong.pth" in str(error.value)
+def test_options_that_are_none_are_refused(name: str, options: dict[str, str], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        backbone(name).configured(options)
 
 
-class Malicious:
-    def __reduce__(self) -> tuple[object, ...]:
-        return (print, ("code was run",))
+def test_options_show_in_the_name() -> None:
+    chosen = plugins.backbones.select("dino:vits16[multiscale=yes, gem=4, precision=bf16],dino[precision=fp32]")
+    assert [c.item.name for c in chosen] == ["dino:vits16[precision=bf16,multiscale=yes,gem=4]", "dino"]
 
 
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>not found</html>", b"PK\x03\x04 cut short"])
-@pytest.mark.parametrize("name", ["file.pth", "file.safetensors"])
-def test_what_is_no_checkpoint_is_refused(content: bytes, name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=name):
-        backbone("vicregl").load("cpu", tmp_path / name)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", ["dino:vits16", "vicregl", "multigrain", "clip:vitb32"])
+def test_reduced_precision_is_close_and_gives_float32(name: str, precision: str) -> None:
+    exact, _ = random_model(name, {}, batch(96))
+    found, _ = random_model(name, {"precision": precision}, batch(96))
+    assert found.global_.dtype == torch.float32 and found.local is not None and found.local.dtype == torch.float32
+    assert not torch.equal(found.global_, exact.global_)
+    assert F.cosine_similarity(found.global_, exact.global_).min() > 0.99
 
 
-def test_code_in_a_pickle_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"conv1.weight": Malicious()}, tmp_path / "evil.pth")
-    with pytest.raises(CheckpointError, match="not a checkpoint without code"):
-        backbone("vicregl").load("cpu", tmp_path / "evil.pth")
-    assert "code was run" not in capsys.readouterr().out
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+def test_compiled_describes_the_same() -> None:
+    weights_ = Weights("none", "", "none")
+    tiny: Backbone = TorchBackbone(
+        "tiny", "test_resnet", 128, Preprocess(), weights_, build=timm_module("test_resnet"), describe=mean_of_map
+    )
+    torch.manual_seed(1)
+    eager = tiny.load("cpu", None)
+    torch.manual_seed(1)
+    compiled = tiny.configured({"compile": "yes"}).load("cpu", None)
+    with torch.inference_mode():
+        expected, found = (model.describe(batch(64)) for model in (eager, compiled))
+    assert torch.allclose(found.global_, expected.global_, atol=1e-4)
+    assert found.local is not None and torch.allclose(found.local, expected.local, atol=1e-4)
 
 
 # --- the embedded ones
@@ -380,7 +285,7 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, capsys: pytest.CaptureFix
 def test_efficientnet_weights_are_the_trained_ones(number: int, photo: Path) -> None:
     """Photographs of a cat and of a cup of coffee get their ImageNet labels from the package's own classifier."""
     chosen = backbone(f"efficientnet_lite{number}")
-    found = weights.obtain(chosen.weights, weights.Network(offline=True))
+    found = weights.WeightsStore(weights.Network(offline=True)).obtain(chosen.weights)
     assert found is not None
     model = chosen.load("cpu", found.path)
     state = torch.load(found.path, weights_only=True)

@@ -42,7 +42,8 @@ def test_an_image_of_the_test_is_found_under_any_name(small: Path, tmp_path: Pat
     split = datasets.select(f"disc:{small}")[0].item.load()
     hashed = hashes([*split.database, *split.queries])
     shutil.copy(small / "queries" / "q3.jpg", tmp_path / "innocent.jpg")
-    with pytest.raises(DatasetError, match=r"the image queries/q3 of small is also in the background .* \(as innocent\.jpg\)"):
+    told = r"the image queries/q3 of small is also in the background .* \(as innocent\.jpg\)"
+    with pytest.raises(DatasetError, match=told):
         Background.parse(str(tmp_path)).load().require_apart("small", hashed)
 
 

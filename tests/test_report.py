@@ -27,6 +27,8 @@ def folder(bench: Bench, small: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 Make = Callable[..., Record]
 
+NC = {"licence": "CC-BY-NC-4.0", "non_commercial": True}
+
 
 @pytest.fixture
 def make(folder: Path) -> Make:
@@ -69,6 +71,26 @@ def test_random_weights_are_never_ranked_beside_real_ones(make: Make) -> None:
     table = leaderboard(records, 1).set_index("backbone")
     assert table["rank"].astype(object).where(table["rank"].notna(), None).to_dict() == {"a": 1, "c": 2, "b": None}
     assert "weights=random" in markdown(leaderboard(records, 1), records)
+
+
+def test_licences_that_forbid_commercial_use_are_marked(make: Make) -> None:
+    records = [make("a", "one", 0.5), make("b", "one", 0.9)]
+    records[1] = Record({**records[1].body, "backbone": {**records[1].body["backbone"], **NC}})
+    table = leaderboard(records, 1)
+    assert list(table["licence"]) == ["CC-BY-NC-4.0", ""] and list(table["non_commercial"]) == [True, False]
+    text = markdown(table, records)
+    assert "| b†" in text and "a†" not in text and text.count("forbids commercial use") == 1
+    assert "forbids" not in markdown(leaderboard(records[:1], 1), records[:1])
+
+
+def test_changed_preprocessing_and_post_processing_are_told(make: Make) -> None:
+    body = dict(make("a", "one", 0.5).body)
+    assert "Preprocessing" not in markdown(leaderboard([Record(body)], 1), [Record(body)])
+    body["preprocess"] = body["preprocess"] | {"mode": "squash:320"}
+    body["postprocess"] = body["postprocess"] | {"spec": "pcaw64,l2", "fit_set": "photos"}
+    text = markdown(leaderboard([Record(body)], 1), [Record(body)])
+    assert "Preprocessing of all rows: squash:320." in text
+    assert "Post-processing of all rows: pcaw64,l2, fitted on photos." in text
 
 
 def test_a_run_that_was_killed_has_no_complete_rows(bench: Bench, small: Path, tmp_path: Path) -> None:
@@ -149,8 +171,9 @@ def test_list(what: str, bench: Bench) -> None:
     shown = bench("list", what).stdout
     assert len(rows) >= 3 and all(row["name"] in shown for row in rows)
     if what == "backbones":
-        here = {row["name"]: row["weights_here"] for row in rows}
-        assert here["efficientnet_lite0"] and here["pdq"] and not here["dino"]
+        states = {row["name"]: row["weights"] for row in rows}
+        found = [states[name] for name in ("efficientnet_lite0", "pdq", "dino")]
+        assert found == ["here", "none needed", "downloadable"]
         assert all({"source", "licence", "embed_dim"} <= row.keys() for row in rows)
 
 

@@ -1,6 +1,7 @@
 """Whole runs as real processes: what they leave, how they resume, how they fail."""
 
 import csv
+import hashlib
 import json
 import os
 import resource
@@ -56,6 +57,7 @@ def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Pa
         *("rank", "backbone", "similarity", "weights", "status"),
         *(f"disc:small.{metric}" for metric in metrics),
         *("mean_map", "n_datasets", "complete", "embed_dim", "params_m", "images_per_s", "device"),
+        *("licence", "non_commercial"),
     ]
     best = next(row for row in board if row["backbone"] == "efficientnet_lite0" and row["similarity"] == "global")
     assert (best["weights"], best["status"], best["complete"]) == ("pretrained", "ok", "True")
@@ -129,7 +131,7 @@ def test_a_folder_with_the_same_name_elsewhere_is_another_configuration(
     refused = bench(*arguments(other, tmp_path / "out", "dhash"))
     assert refused.returncode == 2 and "datasets was" in refused.stderr
     both = bench("run", "--backbones", "dhash", "--datasets", f"disc:{small},disc:{other}", "--output", tmp_path / "2")
-    assert both.returncode == 2 and "would share a name" in both.stderr
+    assert both.returncode == 2 and "would share the name" in both.stderr
 
 
 def test_the_order_of_a_selection_does_not_matter(bench: Bench, small: Path, tmp_path: Path) -> None:
@@ -289,13 +291,54 @@ def test_weights_that_cannot_be_had(bench: Bench, small: Path, tmp_path: Path) -
     started = time.monotonic()
     group = bench(*chosen)
     assert group.returncode == 0 and time.monotonic() - started < 60
-    assert "downloads are switched off" in group.stdout and "by hand to" in group.stdout
+    assert "downloads are switched off" in group.stdout and "--weights-dir" in group.stdout
     board = rows(tmp_path / "group/leaderboard.csv")
     assert len(board) == 10 and {row["status"] for row in board} == {"unavailable"}
     assert {row["rank"] + row["mean_map"] + row["disc:small.map"] for row in board} == {""}
     named = bench(*arguments(small, tmp_path / "named", "dhash,sscd"), HF_HUB_OFFLINE="1")
     assert named.returncode == 3
     assert {row["backbone"] for row in rows(tmp_path / "named/leaderboard.csv") if row["rank"]} == {"dhash"}
+
+
+PROGRAM = """
+from bench.interfaces import NATIVE, Backbone, Descriptors, Weights
+from bench.plugins import register_backbone
+
+
+class Mean:
+    n_parameters = 0
+
+    def describe(self, batch):
+        return Descriptors(batch.float().mean((2, 3)) + 1)
+
+
+class Program(Backbone):
+    def load(self, device, weights_file):
+        assert weights_file.read_bytes() == b"program"
+        return Mean()
+
+
+@register_backbone()
+def program() -> Backbone:
+    source, mirror = "https://weights.invalid/a/net.pt", "https://weights.invalid/b/mirror.pt"
+    return Program("program", "mean", 3, NATIVE, Weights(source, "", "none", mirrors=(mirror,), carries_code=True))
+"""
+
+
+def test_weights_brought_by_hand_and_a_program_among_them(bench: Bench, small: Path, tmp_path: Path) -> None:
+    """The record names the source that was used."""
+    (tmp_path / "plugin.py").write_text(PROGRAM)
+    (tmp_path / "by_hand").mkdir()
+    (tmp_path / "by_hand/mirror.pt").write_bytes(b"program")
+    options = ["--plugin", tmp_path / "plugin.py", "--weights-dir", tmp_path / "by_hand", "--offline"]
+    command = [*arguments(small, tmp_path / "out", "program"), "--similarities", "global", *options]
+    refused = bench(*command)
+    assert refused.returncode == 3 and "net.pt are a program" in refused.stdout and "--allow-code" in refused.stdout
+    assert bench(*command, "--allow-code").returncode == 0
+    (path,) = (tmp_path / "out/records").glob("*.json")
+    about = json.loads(path.read_text())["backbone"]
+    assert about["weights_url"] == "https://weights.invalid/b/mirror.pt"
+    assert about["weights_sha256"] == hashlib.sha256(b"program").hexdigest()
 
 
 def test_scores_stay_where_their_weights_have_gone_unless_the_images_changed(
@@ -308,7 +351,7 @@ def test_scores_stay_where_their_weights_have_gone_unless_the_images_changed(
     import torchvision
 
     state = torchvision.models.resnet50().state_dict()
-    by_hand = weights._store(origin)
+    by_hand = weights.stored_at(origin.source)
     by_hand.parent.mkdir(parents=True)
     torch.save({k: v for k, v in state.items() if not k.startswith("fc.")}, by_hand)
     command = arguments(small, tmp_path / "out", "vicregl", "--offline")
@@ -386,6 +429,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_written(small: Path, tm
         (["--output", "/dev/null/out"], "can't write to the folder /dev/null/out"),
         (["--batch-size", "0"], "batch-size"),
         (["--weights", "trained"], "weights"),
+        (["--weights-dir", "/nowhere"], "there is no folder /nowhere"),
     ],
 )
 def test_a_wrong_call_exits_with_2(chosen: list[str], told: str, bench: Bench, tmp_path: Path) -> None:

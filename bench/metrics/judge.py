@@ -16,12 +16,13 @@ class Judged:
     """Judged search results of Q queries, junk removed.
 
     ranks: per query, the ascending ranks of the positives found. n_positives: int64 [Q], found or not.
-    scores float32 [P] and is_match bool [P]: all query-database pairs that were returned, pooled.
+    scores float32 [P] (float64 where they are normalised) and is_match bool [P]: all query-database pairs that were
+    returned, pooled.
     """
 
     ranks: tuple[NDArray[np.int64], ...]
     n_positives: NDArray[np.int64]
-    scores: NDArray[np.float32]
+    scores: NDArray[np.floating]
     is_match: NDArray[np.bool_]
 
 
