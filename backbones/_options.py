@@ -1,14 +1,17 @@
-"""What a user says of a model file that does not say how its images are prepared: ONNX and TorchScript."""
+"""Options of single models, and what they tell of a file that does not say how its images are prepared."""
 
 import math
 import re
 import tomllib
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from backbones._torch import TorchBackbone
 from bench.errors import CheckpointError, UsageError
-from bench.interfaces import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from bench.interfaces import IMAGENET_MEAN, IMAGENET_STD, Backbone, Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +54,23 @@ def beside(file: Path, known: Sequence[str]) -> dict[str, Any]:
 def shown(name: str, options: Mapping[str, str]) -> str:
     """The name with its options: name[size=224,mean=0.5]."""
     return f"{name}[{','.join(f'{key}={value}' for key, value in options.items())}]" if options else name
+
+
+@dataclass(frozen=True)
+class OwnOptions(TorchBackbone):
+    """A torch module with options beside those that all of them have."""
+
+    OWN: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def told(self, name: str, options: Mapping[str, Any]) -> "OwnOptions":
+        """This backbone with values of its own options, under a name that shows them."""
+
+    def configured(self, options: Mapping[str, str]) -> Backbone:
+        own = read_options({k: v for k, v in options.items() if k in self.OWN}, self.OWN, self.name)
+        told = self.told(shown(self.name, {key: options[key] for key in own}), own) if own else self
+        configured = super(OwnOptions, told).configured({k: v for k, v in options.items() if k not in own})
+        return replace(configured, name=configured.name.replace("][", ","))
 
 
 def preprocess(options: Mapping[str, Any], side: int | None, pixels: bool, file: Path) -> Preprocess:

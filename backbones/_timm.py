@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from backbones._checkpoint import State
 from backbones._library import REFUSALS, LibraryBackbone, in_short
-from backbones._options import read_options, shown
+from backbones._options import OwnOptions
 from backbones._torch import gem_of_local, whole_patches
 from bench.errors import UsageError
-from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
+from bench.interfaces import Descriptors, Preprocess, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,7 +38,8 @@ class Recipe:
         """The module without its classifier, from a checkpoint's state or else with initial parameters.
 
         timm converts the checkpoint and loads it with the classifier that it was trained with, so that every key counts
-        (but for the few architectures whose published files lack some: convnext fcmae, davit fl, siglip gap and dla).
+        (but for the few architectures whose files timm itself takes with gaps: convnext fcmae, davit fl, siglip gap, dla,
+        mobilenetv5).
         """
         import timm
 
@@ -87,17 +88,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class TimmBackbone(LibraryBackbone):
+class TimmBackbone(OwnOptions, LibraryBackbone):
     """A model of timm. Options: img_size=PIXELS, and those of every torch module."""
+
+    OWN = ("img_size",)
 
     recipe: Recipe = field(kw_only=True)
 
-    def configured(self, options: Mapping[str, str]) -> Backbone:
-        own = {key: value for key, value in options.items() if key == "img_size"}
-        size = read_options(own, ("img_size",), self.name).get("img_size")
-        sized = timm_backbone(shown(self.name, own), self.recipe, self.weights, size)
-        configured = super(TimmBackbone, sized).configured({k: v for k, v in options.items() if k not in own})
-        return replace(configured, name=configured.name.replace("][", ","))
+    def told(self, name: str, options: Mapping[str, Any]) -> "TimmBackbone":
+        return timm_backbone(name, self.recipe, self.weights, options["img_size"])
 
 
 def timm_backbone(name: str, recipe: Recipe, weights: Weights, img_size: int | None = None) -> TimmBackbone:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbones._options import read_options, shown
+from backbones._options import OwnOptions
 from backbones._timm import Recipe, timm_backbone
 from backbones._torch import TorchBackbone
 from backbones._transformers import transformers_backbone
@@ -24,16 +24,15 @@ COMPANIONS = ("config.json", "preprocessor_config.json")
 
 
 @dataclass(frozen=True)
-class HfBackbone(TorchBackbone):
+class HfBackbone(OwnOptions):
     """A repository whose files were not looked at yet; `settled` gives the backbone that they make."""
+
+    OWN = ("pool",)
 
     pool: str | None = field(default=None, kw_only=True)
 
-    def configured(self, options: Mapping[str, str]) -> Backbone:
-        own = {key: value for key, value in options.items() if key == "pool"}
-        told = replace(self, name=shown(self.name, own), **read_options(own, ("pool",), self.name))
-        configured = super(HfBackbone, told).configured({k: v for k, v in options.items() if k not in own})
-        return replace(configured, name=configured.name.replace("][", ","))
+    def told(self, name: str, options: Mapping[str, Any]) -> "HfBackbone":
+        return replace(self, name=name, **options)
 
     def settled(self, weights_file: Path | None) -> Backbone:
         folder = self._folder(weights_file)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbones._options import IMAGE_OPTIONS, beside, blank, preprocess, read_options, shown
+from backbones._options import IMAGE_OPTIONS, OwnOptions, beside, blank, preprocess
 from backbones._script import ScriptBackbone, output_of_script
 from bench.errors import CheckpointError
 from bench.interfaces import Backbone, Preprocess, Weights
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AnyScript(ScriptBackbone):
+class AnyScript(OwnOptions, ScriptBackbone):
     """A TorchScript file, with what is said of it in options."""
+
+    OWN = IMAGE_OPTIONS
 
     options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
-    def configured(self, options: Mapping[str, str]) -> Backbone:
-        own = read_options({k: v for k, v in options.items() if k in IMAGE_OPTIONS}, IMAGE_OPTIONS, self.name)
-        told = replace(self, name=shown(self.name, {key: options[key] for key in own}), options={**self.options, **own})
-        configured = super(AnyScript, told).configured({k: v for k, v in options.items() if k not in own})
-        return replace(configured, name=configured.name.replace("][", ","))
+    def told(self, name: str, options: Mapping[str, Any]) -> "AnyScript":
+        return replace(self, name=name, options={**self.options, **options})
 
     def settled(self, weights_file: Path | None) -> Backbone:
         if weights_file is None:

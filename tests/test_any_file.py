@@ -1,5 +1,6 @@
 """Models in files without code of this project: ONNX and TorchScript, against the same computed with numpy."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,13 @@ def test_a_file_has_no_random_weights(tmp_path: Path) -> None:
     for name in ("onnx:model.onnx", "torchscript:model.pt"):
         with pytest.raises(CheckpointError, match="leave out --weights random"):
             backbone(name).settled(None)
+
+
+def test_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "model.onnx", ["N", 3, 48, 48])
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(WeightsUnavailable, match="needs onnxruntime: pip install onnxruntime"):
+        settled(path)
 
 
 @pytest.mark.parametrize(
