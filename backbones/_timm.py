@@ -38,8 +38,8 @@ class Recipe:
         """The module without its classifier, from a checkpoint's state or else with initial parameters.
 
         timm converts the checkpoint and loads it with the classifier that it was trained with, so that every key counts
-        (but for the few architectures whose files timm itself takes with gaps: convnext fcmae, davit fl, siglip gap, dla,
-        mobilenetv5).
+        (but for the few architectures whose files timm itself takes with gaps: convnext fcmae, davit fl, siglip gap,
+        dla, mobilenetv5).
         """
         import timm
 
