@@ -23,9 +23,10 @@ _TRAINED = {
 
 
 def _convert(state: State, module: Any) -> State:
-    from timm.models.beit import checkpoint_filter_fn
-
-    return without(checkpoint_filter_fn(dict(state), module), "head.")
+    """From timm's checkpoint or the authors', whose names are the same, without its classifier and its constants."""
+    trained: Any = state.get("model", state)
+    kept = without(trained, "head.")
+    return {key: value for key, value in kept.items() if not key.endswith("relative_position_index")}
 
 
 def _describe(module: Any, batch: "Tensor") -> Descriptors:

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from backbones._checkpoint import State
+from backbones._checkpoint import State, without
 from backbones._torch import gem_of_local, whole_patches
 from backbones._vit import vision_transformer
 from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
@@ -13,11 +13,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _convert(state: State, module: Any) -> State:
-    from timm.models.eva import checkpoint_filter_fn
+# the authors' names and timm's; the final norm is the one that timm applies to the mean
+_NAMES = {
+    "attn.q_bias": "attn.q_proj.bias",
+    "attn.v_bias": "attn.v_proj.bias",
+    "mlp.w1": "mlp.fc1_g",
+    "mlp.w2": "mlp.fc1_x",
+    "mlp.w3": "mlp.fc2",
+    "mlp.ffn_ln": "mlp.norm",
+}
+_FINAL = {"norm.weight": "fc_norm.weight", "norm.bias": "fc_norm.bias"}
 
-    converted: State = checkpoint_filter_fn(dict(state), module)
-    return converted
+
+def _convert(state: State, module: Any) -> State:
+    """From timm's checkpoint, which has the module's own names, or the authors' of the pretraining."""
+    trained: Any = state.get("model", state)
+
+    def rename(key: str) -> str:
+        for theirs, ours in _NAMES.items():
+            key = key.replace(theirs, ours)
+        return _FINAL.get(key, key)
+
+    kept = without(trained, "mask_token", "lm_head.")
+    return {rename(key): value for key, value in kept.items() if "rope.freqs_" not in key}
 
 
 def _describe(module: Any, batch: "Tensor") -> Descriptors:

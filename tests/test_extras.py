@@ -104,16 +104,18 @@ def assert_converts_to(expected: State, name: str, checkpoint: object, path: Pat
 @pytest.mark.parametrize("name", ["barlowtwins", "vicreg"])
 def test_resnets_published_without_classifier(name: str, tmp_path: Path) -> None:
     module, state = resnet()
-    last = feature_map(module)
-    assert_describes(described(name, headless(state), tmp_path / "resnet50.pth"), last.mean((2, 3)), cells(last))
+    last = feature_map(module, batch(96))
+    found = described(name, headless(state), tmp_path / "resnet50.pth", batch(96))
+    assert_describes(found, last.mean((2, 3)), cells(last))
 
 
 def test_swav_leaves_its_projector_and_prototypes_out(tmp_path: Path) -> None:
     module, state = resnet()
     trained = headless(state) | {"projection_head.0.weight": torch.ones(3), "prototypes.weight": torch.ones(3)}
     checkpoint = {f"module.{key}": value for key, value in trained.items()}
-    last = feature_map(module)
-    assert_describes(described("swav", checkpoint, tmp_path / "swav.pth.tar"), last.mean((2, 3)), cells(last))
+    last = feature_map(module, batch(96))
+    found = described("swav", checkpoint, tmp_path / "swav_800ep_pretrain.pth.tar", batch(96))
+    assert_describes(found, last.mean((2, 3)), cells(last))
 
 
 # --- vision transformers written out
@@ -151,8 +153,8 @@ def with_class_token(s: State, tokens: Tensor) -> Tensor:
 
 def test_deit(tmp_path: Path) -> None:
     state = random_state("deit_small_patch16_224")
-    expected = transformer(state, with_class_token(state, patches(state, batch())) + state["pos_embed"], heads=6)
-    found = described("deit:small", {"model": state}, tmp_path / "deit_small_patch16_224-cd65a155.pth")
+    expected = transformer(state, with_class_token(state, patches(state, one())) + state["pos_embed"], heads=6)
+    found = described("deit:small", {"model": state}, tmp_path / "deit_small_patch16_224-cd65a155.pth", one())
     assert_describes(found, expected[:, 0], expected[:, 1:])
     assert_converts_to(headless(state), "deit:small", state, tmp_path / "model.safetensors")
 
@@ -175,7 +177,7 @@ def test_dinov2_resamples_its_positions_as_the_authors(published: str, rows: int
     known = state["pos_embed"][0, 1:].unflatten(0, (37, 37))
     grid = torch.einsum("ri,cj,ijd->rcd", cubic(rows), cubic(columns), known).flatten(0, 1)
     positions = torch.cat([state["pos_embed"][:, :1], grid[None]], 1)
-    pixels = batch(280)[..., : rows * 14, : columns * 14]
+    pixels = one(280)[..., : rows * 14, : columns * 14]
     expected = transformer(state, with_class_token(state, patches(state, pixels)) + positions, heads=6)
     masked = {"mask_token": torch.ones(1, 384)} if published.endswith(".pth") else {}
     # what is not a whole patch at the right and bottom is not looked at
@@ -280,9 +282,10 @@ def test_eva02(tmp_path: Path) -> None:
     assert_describes(found, module.fc_norm(tokens.mean(1)), module.fc_norm(tokens))
 
     gated = (r"mlp\.fc1_g", "mlp.w1"), (r"mlp\.fc1_x", "mlp.w2"), (r"mlp\.fc2", "mlp.w3"), (r"mlp\.norm", "mlp.ffn_ln")
+    biases = (r"attn\.([qv])_proj\.bias", r"attn.\1_bias")
     rotary = {f"{at}rope.freqs_{of}": torch.ones(256, 64) for at in ("", "blocks.0.attn.") for of in ("cos", "sin")}
     heads = {"mask_token": torch.ones(1, 1, 768), "lm_head.weight": torch.ones(2), "lm_head.bias": torch.ones(2)}
-    checkpoint = {"model": renamed(hub, ("fc_norm", "norm"), *gated) | rotary | heads}
+    checkpoint = {"model": renamed(hub, ("fc_norm", "norm"), *gated, biases) | rotary | heads}
     assert_converts_to(hub, "eva02", checkpoint, tmp_path / "eva02_B_pt_in21k_p14.pt")
 
 
@@ -426,6 +429,25 @@ def test_what_does_not_fit_is_refused(name: str, prefix: str) -> None:
     state[f"{prefix}foreign"] = torch.ones(1)
     told = f"wrong.pth does not fit .*: it lacks {re.escape(removed.removeprefix(prefix))}; has unknown foreign$"
     with pytest.raises(CheckpointError, match=told):
+        load_strictly(module, chosen.convert(state, module), Path("wrong.pth"))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "shape"),
+    [
+        ("beit", "blocks.0.attn.relative_position_bias_table", (2212, 12)),
+        ("convnext", "stem.0.weight", (128, 3, 2, 2)),
+        ("deit", "pos_embed", (1, 577, 768)),
+        ("dinov2", "pos_embed", (1, 257, 768)),
+        ("dinov3", "patch_embed.proj.weight", (768, 3, 14, 14)),
+        ("eva02", "pos_embed", (1, 1025, 768)),
+        ("siglip2", "pos_embed", (1, 256, 768)),
+    ],
+)
+def test_a_checkpoint_for_another_size_is_not_resampled(name: str, key: str, shape: tuple[int, ...]) -> None:
+    chosen, module = on_meta(name)
+    state = {**module.state_dict(), key: torch.empty(shape, device="meta")}
+    with pytest.raises(CheckpointError, match=f"wrong.pth does not fit .*: it has of another shape {re.escape(key)}"):
         load_strictly(module, chosen.convert(state, module), Path("wrong.pth"))
 
 
