@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 GRID = 37
 #: Added by the authors to the side of the wanted grid: their models without registers resample to a scale.
 OFFSET = 0.1
-PRETRAINING = (
-    "LVD-142M, no labels: images of the web chosen by their likeness to public data sets, "
-    "so a benchmark's images or copies of them may be among them"
-)
+PRETRAINING = "LVD-142M, no labels, gathered by likeness to public sets: may hold a benchmark's images"
 
 
 def _convert(state: State, module: Any) -> State:
@@ -93,7 +90,11 @@ _TRAINED = {
 
 @register_backbone(groups=("extras",), variants=tuple(filter(None, _TRAINED)))
 def dinov2(variant: str = "") -> Backbone:
-    """DINOv2 ViT-B/14 at 224 px, as in the authors' classification; its positional embedding is that of 518 px."""
+    """DINOv2 ViT-B/14 at 224 px, as in the authors' classification; its positional embedding is that of 518 px.
+
+    Contamination: LVD-142M was gathered from the web by retrieving what resembles images of public data sets, so images
+    of a benchmark, or copies of them, may be among those it learnt from.
+    """
     chosen = _TRAINED[variant]
     return vision_transformer(
         named("dinov2", variant),

@@ -494,7 +494,7 @@ def test_the_projected_convnext_has_no_gem() -> None:
         ("convnext:clip_laion2b", "Apache-2.0", False, "LAION-2B"),
         ("convnext:dinov3_lvd1689m", "DINOv3-License", True, "LVD-1689M"),
         ("deit", "Apache-2.0", False, "ImageNet-1k, labels"),
-        ("dinov2", "Apache-2.0", False, "so a benchmark's images or copies of them may be among them"),
+        ("dinov2", "Apache-2.0", False, "may hold a benchmark's images"),
         ("dinov3", "DINOv3-License", True, "LVD-1689M"),
         ("eva02", "MIT", False, "EVA-CLIP"),
         ("siglip2", "Apache-2.0", False, "WebLI"),
