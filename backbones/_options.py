@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from backbones._torch import TorchBackbone
 from bench.errors import CheckpointError, UsageError
@@ -59,8 +59,6 @@ def shown(name: str, options: Mapping[str, str]) -> str:
 @dataclass(frozen=True)
 class OwnOptions(TorchBackbone):
     """A torch module with options beside those that all of them have."""
-
-    OWN: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def told(self, name: str, options: Mapping[str, Any]) -> "OwnOptions":

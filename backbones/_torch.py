@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from backbones._checkpoint import State, load_strictly, read_state
 from bench.errors import CheckpointError, UsageError
@@ -31,8 +31,10 @@ class TorchBackbone(Backbone):
     read: reads the file; the default refuses code. channels_last: memory layout, faster for convolutions.
     multiscale: the mean of the descriptors at SCALES. compiled: by torch.compile.
 
-    Options: precision=fp32|bf16|fp16 (autocast), multiscale=yes, gem=EXPONENT, compile=yes.
+    Options: precision=fp32|bf16|fp16 (autocast), multiscale=yes, gem=EXPONENT, compile=yes, and OWN ones of a kind.
     """
+
+    OWN: ClassVar[tuple[str, ...]] = ()
 
     build: Callable[[], "nn.Module"]
     describe: Describe
@@ -48,8 +50,9 @@ class TorchBackbone(Backbone):
             if key in _CHOICES and value not in _CHOICES[key]:
                 raise UsageError(f"the option {key} of {self.name} is {' or '.join(_CHOICES[key])}, not '{value}'")
         known = [*_CHOICES, *(["gem"] if self.pooled else [])]
+        has = ", ".join([*self.OWN, *known])
         if unknown := [key for key in options if key not in known]:
-            raise UsageError(f"the backbone '{self.name}' has no option '{unknown[0]}': it has {', '.join(known)}")
+            raise UsageError(f"the backbone '{self.name}' has no option '{unknown[0]}': it has {has}")
         precision: Precision = options.get("precision", "fp32")  # type: ignore[assignment]
         shown = {key: options[key] for key in known if key in options and options[key] not in ("fp32", "no")}
         return replace(

@@ -71,7 +71,7 @@ class OnnxBackbone(Backbone):
 class OnnxModel:
     """A session and how images are brought to it. Parameters are not counted: an ONNX graph does not tell them."""
 
-    n_parameters = 0
+    n_parameters = None
 
     def __init__(self, session: Any, graph: Graph) -> None:
         self._session = session

@@ -149,6 +149,7 @@ def _preprocess(backbone: Backbone, config: Config) -> dict[str, Any]:
 def _backbone(
     backbone: Backbone, config: Config, source: str | None, sha256: str | None, stored: Stored | None
 ) -> dict[str, Any]:
+    n_parameters = stored.n_parameters if stored else None
     return {
         "name": backbone.name,
         "arch": backbone.arch,
@@ -160,7 +161,7 @@ def _backbone(
         "weights_url": source or backbone.weights.source,
         "weights_sha256": sha256,
         "embed_dim": backbone.embed_dim,
-        "params_m": stored.n_parameters / 1e6 if stored else None,
+        "params_m": None if n_parameters is None else n_parameters / 1e6,
     }
 
 

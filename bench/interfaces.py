@@ -108,7 +108,10 @@ class Descriptors:
 class Model(Protocol):
     """A backbone loaded on a device."""
 
-    n_parameters: int
+    @property
+    def n_parameters(self) -> int | None:
+        """None where nothing tells it."""
+        ...
 
     def describe(self, batch: "Tensor") -> Descriptors:
         """Descriptors of a batch [B, 3, H, W] as the backbone's `preprocess` makes it, on any device."""

@@ -28,7 +28,7 @@ class Stored:
     """
 
     descriptors: NDArray[np.float32]
-    n_parameters: int
+    n_parameters: int | None
     throughput: Throughput
     hardware: Mapping[str, Any]
     measured_utc: str
@@ -101,7 +101,9 @@ class Filling:
         self._stream.write(np.ascontiguousarray(rows, "<f4").tobytes())
         self._missing -= len(rows)
 
-    def finish(self, n_parameters: int, throughput: Throughput, hardware: Mapping[str, Any], measured_utc: str) -> None:
+    def finish(
+        self, n_parameters: int | None, throughput: Throughput, hardware: Mapping[str, Any], measured_utc: str
+    ) -> None:
         """Flush the rows to disk and write how they were made."""
         assert self._missing == 0
         self._stream.flush()
