@@ -1,9 +1,11 @@
 """What the candidates and the embedded backbones promise: sizes, preprocessing, options, and images of any size."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import transforms as T
 
-from backbones._torch import TorchBackbone, mean_of_map, timm_module
+from backbones._torch import TorchBackbone, TorchModel, mean_of_map, timm_module
 from bench import images, plugins, weights
 from bench.errors import UsageError
 from bench.extract import extract
@@ -64,10 +66,28 @@ CANDIDATES: dict[str, tuple[int, float, tuple[int, int]]] = {
 PLAIN = [name for name in CANDIDATES if ":" not in name]
 
 
-def torch_backbone(name: str) -> TorchBackbone:
-    found = backbone(name)
+def torch_backbone(name: str, options: Mapping[str, str] = MappingProxyType({})) -> TorchBackbone:
+    found = backbone(name).configured(options)
     assert isinstance(found, TorchBackbone)
     return found
+
+
+@cache
+def network(name: str) -> nn.Module:
+    """The backbone's module with random weights; not to be changed."""
+    torch.manual_seed(1)
+    return torch_backbone(name).build().eval()
+
+
+def random_model(name: str, **options: str) -> TorchModel:
+    """The model that `load` makes, over a module that the tests share."""
+    return TorchModel(network(name), torch_backbone(name, options), "cpu")
+
+
+def said(name: str, pictures: Tensor, **options: str) -> Descriptors:
+    """What the model with random weights says of pictures."""
+    with torch.inference_mode():
+        return random_model(name, **options).describe(pictures)
 
 
 def test_the_candidates_are_the_ten_and_these_their_variants() -> None:
@@ -148,34 +168,27 @@ def test_preprocessing_gives_the_authors_pixels(names: str, theirs: Official, ph
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_any_size_and_several_scales(name: str) -> None:
-    """Images of 96 x 130 pixels: no side is a whole number of windows, and few scaled ones of patches."""
-    chosen = backbone(name).configured({"multiscale": "yes"})
-    assert chosen.name == f"{name}[multiscale=yes]"
-    torch.manual_seed(1)
-    several = chosen.load("cpu", None)
-    single = torch_backbone(name).describe
-    pictures = F.interpolate(batch(count=3), (96, 130))
+    """Images of 64 x 90 pixels: no side is a whole number of windows, and few scaled ones of patches."""
+    pictures = F.interpolate(batch(count=3), (64, 90))
     scaled = [
         pictures,
         *(F.interpolate(pictures, scale_factor=s, mode="bilinear", align_corners=False) for s in (2**-0.5, 0.5)),
     ]
-    assert [tuple(p.shape[2:]) for p in scaled] == [(96, 130), (67, 91), (48, 65)]
-    with torch.inference_mode():
-        found = several.describe(pictures)
-        alone = torch.cat([several.describe(picture[None]).global_ for picture in pictures])
-        separate = [single(several.module, p) for p in scaled]  # type: ignore[attr-defined]
-    assert found.global_.shape == (3, chosen.embed_dim) and bool(found.global_.isfinite().all())
+    assert [tuple(p.shape[2:]) for p in scaled] == [(64, 90), (45, 63), (32, 45)]
+    found = said(name, pictures, multiscale="yes")
+    alone = torch.cat([said(name, picture[None], multiscale="yes").global_ for picture in pictures])
+    separate = [said(name, p) for p in scaled]
+    assert found.global_.shape == (3, backbone(name).embed_dim) and bool(found.global_.isfinite().all())
     assert torch.allclose(found.global_, sum(s.global_ for s in separate) / 3, atol=1e-5, rtol=1e-5)
     assert torch.allclose(found.global_, alone, atol=1e-4, rtol=1e-4)
-    assert found.local is not None and torch.allclose(found.local, separate[0].local, atol=1e-4, rtol=1e-4)
+    assert found.local is not None and separate[0].local is not None
+    assert torch.allclose(found.local, separate[0].local, atol=1e-4, rtol=1e-4)
 
 
-def described(name: str, files: list[ImageFile], batch_size: int) -> NDArray[np.float32]:
-    torch.manual_seed(1)
-    chosen = backbone(name)
+def extracted(name: str, files: list[ImageFile], batch_size: int) -> NDArray[np.float32]:
     rows: list[NDArray[np.float32]] = []
-    preprocess = replace(chosen.preprocess, size=96, crop=None)
-    extract(chosen.load("cpu", None), preprocess, files, batch_size, 2, rows.append)
+    preprocess = replace(backbone(name).preprocess, size=64, crop=None)
+    extract(random_model(name), preprocess, files, batch_size, 2, rows.append)
     return np.concatenate(rows)
 
 
@@ -190,42 +203,35 @@ def test_batches_and_order_change_no_descriptor(name: str, photo: Path, tmp_path
         picture.crop((left, top, left + width, top + height)).save(tmp_path / f"{number}.png")
         files.append(ImageFile(str(number), tmp_path / f"{number}.png"))
     order = np.random.default_rng(2).permutation(32)
-    expected = described(name, files, 32)
+    expected = extracted(name, files, 32)
     assert np.linalg.matrix_rank(expected) > 16  # they do differ
     scale = np.abs(expected).max()
     for batch_size in (1, 7):
-        assert np.abs(described(name, files, batch_size) - expected).max() < 1e-5 * scale
-    assert np.abs(described(name, [files[i] for i in order], 7) - expected[order]).max() < 1e-5 * scale
-
-
-def random_model(name: str, options: dict[str, str], pictures: Tensor) -> tuple[Descriptors, nn.Module]:
-    torch.manual_seed(1)
-    model = backbone(name).configured(options).load("cpu", None)
-    with torch.inference_mode():
-        return model.describe(pictures), model.module  # type: ignore[attr-defined]
+        assert np.abs(extracted(name, files, batch_size) - expected).max() < 1e-5 * scale
+    assert np.abs(extracted(name, [files[i] for i in order], 7) - expected[order]).max() < 1e-5 * scale
 
 
 @pytest.mark.parametrize(
     "name", ["resnet50", "dino:vits16", "mocov3:vits", "vicregl:convnext_small", "swin", "efficientnet_lite0"]
 )
 def test_gem_is_the_generalised_mean_of_the_local_descriptors(name: str) -> None:
-    found, _ = random_model(name, {"gem": "3"}, batch(96))
-    plain, _ = random_model(name, {}, batch(96))
+    found, plain = said(name, batch(64), gem="3"), said(name, batch(64))
     assert found.local is not None and plain.local is not None and torch.equal(found.local, plain.local)
     assert torch.allclose(found.global_, (plain.local.clamp(min=1e-6) ** 3).mean(1) ** (1 / 3), rtol=1e-4)
 
 
 def test_gem_comes_before_what_follows_pooling() -> None:
-    for name, p in (("sscd", 3.0), ("multigrain", 3.0), ("multigrain:whitened", 3.0)):
-        plain, _ = random_model(name, {}, batch(96))
-        assert torch.allclose(random_model(name, {"gem": str(p)}, batch(96))[0].global_, plain.global_, atol=1e-6)
-        assert not torch.allclose(random_model(name, {"gem": "7"}, batch(96))[0].global_, plain.global_, atol=1e-3)
-    found, module = random_model("sscd", {"gem": "7"}, batch(96))
+    for name in ("sscd", "multigrain", "multigrain:whitened"):
+        plain, three, seven = said(name, batch(64)), said(name, batch(64), gem="3"), said(name, batch(64), gem="7")
+        assert torch.allclose(three.global_, plain.global_, atol=1e-6)  # which 3 is, of random weights too
+        assert not torch.allclose(seven.global_, plain.global_, atol=1e-3)
+    found = said("sscd", batch(64), gem="7")
     assert found.local is not None
     pooled = (found.local.clamp(min=1e-6) ** 7).mean(1) ** (1 / 7)
     with torch.inference_mode():
-        assert torch.allclose(found.global_, F.normalize(module["projection"](pooled)), atol=1e-5)  # type: ignore[operator, index]
-    copies, _ = random_model("dino:copydetection", {"gem": "2"}, batch(96))
+        projected = network("sscd")["projection"](pooled)  # type: ignore[operator, index]
+    assert torch.allclose(found.global_, F.normalize(projected), atol=1e-5)
+    copies = said("dino:copydetection", batch(64), gem="2")
     assert copies.local is not None
     assert torch.allclose(copies.global_[:, 768:], (copies.local.clamp(min=1e-6) ** 2).mean(1) ** 0.5, rtol=1e-4)
 
@@ -255,8 +261,7 @@ def test_options_show_in_the_name() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("name", ["dino:vits16", "vicregl", "multigrain", "clip:vitb32"])
 def test_reduced_precision_is_close_and_gives_float32(name: str, precision: str) -> None:
-    exact, _ = random_model(name, {}, batch(96))
-    found, _ = random_model(name, {"precision": precision}, batch(96))
+    exact, found = said(name, batch(64)), said(name, batch(64), precision=precision)
     assert found.global_.dtype == torch.float32 and found.local is not None and found.local.dtype == torch.float32
     assert not torch.equal(found.global_, exact.global_)
     assert F.cosine_similarity(found.global_, exact.global_).min() > 0.99
