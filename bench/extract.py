@@ -1,5 +1,8 @@
 """Images to descriptors: decoding in threads runs ahead of the model, memory stays at a few batches."""
 
+import os
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCHES_AHEAD = 2
+DECODING_NICENESS = 10
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def _batches(
     images: Sequence[ImageFile], preprocess: Preprocess, batch_size: int, workers: int
 ) -> Iterator[tuple[int, list["Tensor"]]]:
     """Decoded batches with the index of their first image."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode", initializer=_step_aside) as pool:
         waiting: deque[Future[Tensor]] = deque()
         queue = iter(images)
         try:
@@ -77,6 +81,13 @@ def _batches(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _step_aside() -> None:
+    """Lower the priority of a decoding thread: a model on the same cores stalls when one of its threads has to wait."""
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(DECODING_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def describe_batch(model: Model, tensors: Sequence["Tensor"]) -> NDArray[np.float32]:

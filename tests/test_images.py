@@ -1,5 +1,8 @@
 """Decoding: orientation, depth, and files that are broken or huge."""
 
+import os
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +130,20 @@ def test_squash_ignores_the_shape_and_short_keeps_it(photo: Path) -> None:
     assert images.load(photo, Preprocess("squash", 64, None)).shape == (3, 64, 64)
     assert images.load(photo, Preprocess("short", 64, None)).shape == (3, 64, 96)
     assert images.load(photo, Preprocess("short", 64, 48)).shape == (3, 48, 48)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have no priority of their own")
+def test_decoding_threads_step_aside_and_the_process_does_not(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
+    seen: set[int] = set()
+
+    class Watched(type(tmp_path)):  # type: ignore[misc]
+        """A path that notes the priority of the thread that opens it."""
+
+        def __fspath__(self) -> str:
+            seen.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return str(tmp_path / "image.png")
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    extract(Corner(), NATIVE, [ImageFile("a", Watched("x"))], 1, 1, lambda rows: None)
+    assert seen == {max(before, 10)} and os.getpriority(os.PRIO_PROCESS, 0) == before
