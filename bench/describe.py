@@ -66,7 +66,8 @@ def describe(
     on_progress(0)
     preprocess = cells.preprocessing(backbone, config)
     with store.filling(key, len(images)) as filling:
-        speed = extract(loading.model, preprocess, images, config.batch_size, workers, keep, on_progress)
+        on_cpu = config.device == "cpu"
+        speed = extract(loading.model, preprocess, images, config.batch_size, workers, keep, on_progress, on_cpu)
         hardware = provenance.hardware(config.device)
         filling.finish(loading.model.n_parameters, speed, hardware, provenance.now())
     stored = store.find(key)

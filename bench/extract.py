@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCHES_AHEAD = 2
-DECODING_NICENESS = 10
+LOWEST_PRIORITY = 19
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ def extract(
     workers: int,
     keep: Callable[[NDArray[np.float32]], Any],
     on_progress: Callable[[int], Any] = lambda done: None,
+    step_aside: bool = False,
 ) -> Throughput:
     """Hands the global descriptors of `images` to `keep`, batch by batch [B, D] float32, in the images' order.
 
-    `on_progress` is told how many are done. Raises ImageError for a file that can't be read, DescriptorError for a
+    `on_progress` is told how many are done. step_aside: decoding gives way to a model that computes on the same cores,
+    which stalls as a whole when one of its threads has to wait. Raises ImageError for a file that can't be read, DescriptorError for a
     descriptor that is not finite or zero.
     """
     import torch
@@ -54,7 +56,7 @@ def extract(
     started = time.perf_counter()
     counted, counted_from = len(images), started
     with torch.inference_mode():
-        for first, tensors in _batches(images, preprocess, batch_size, workers):
+        for first, tensors in _batches(images, preprocess, batch_size, workers, step_aside):
             described = describe_batch(model, tensors)
             _require_comparable(described, images[first : first + batch_size])
             keep(described)
@@ -66,10 +68,12 @@ def extract(
 
 
 def _batches(
-    images: Sequence[ImageFile], preprocess: Preprocess, batch_size: int, workers: int
+    images: Sequence[ImageFile], preprocess: Preprocess, batch_size: int, workers: int, step_aside: bool
 ) -> Iterator[tuple[int, list["Tensor"]]]:
     """Decoded batches with the index of their first image."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode", initializer=_step_aside) as pool:
+    with ThreadPoolExecutor(
+        workers, thread_name_prefix="decode", initializer=_step_aside if step_aside else None
+    ) as pool:
         waiting: deque[Future[Tensor]] = deque()
         queue = iter(images)
         try:
@@ -84,10 +88,8 @@ def _batches(
 
 
 def _step_aside() -> None:
-    """Lower the priority of a decoding thread: a model on the same cores stalls when one of its threads has to wait."""
     if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(DECODING_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
 def describe_batch(model: Model, tensors: Sequence["Tensor"]) -> NDArray[np.float32]:

@@ -82,7 +82,7 @@ def test_extract_files(benchmark: BenchmarkFixture, model: Model, files: list[Im
     def keep(found: NDArray[np.float32]) -> None:
         rows.append(len(found))
 
-    benchmark(extract, model, BACKBONE.preprocess, files, BATCH, WORKERS, keep)
+    benchmark(extract, model, BACKBONE.preprocess, files, BATCH, WORKERS, keep, step_aside=True)
     assert sum(rows) % N_IMAGES == 0
 
 
