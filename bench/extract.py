@@ -48,8 +48,9 @@ def extract(
     """Hands the global descriptors of `images` to `keep`, batch by batch [B, D] float32, in the images' order.
 
     `on_progress` is told how many are done. step_aside: decoding gives way to a model that computes on the same cores,
-    which stalls as a whole when one of its threads has to wait. Raises ImageError for a file that can't be read, DescriptorError for a
-    descriptor that is not finite or zero.
+    which stalls as a whole when one of its threads has to wait.
+
+    Raises ImageError for a file that can't be read, DescriptorError for a descriptor that is not finite or zero.
     """
     import torch
 
