@@ -29,6 +29,13 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((out / "records").glob("*.json"))]
 
 
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of its own: what other tests find in theirs was then made by themselves."""
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 @pytest.fixture
 def background(tmp_path: Path, photo: Path) -> Path:
     """Thirty tiles of another photograph."""
@@ -44,7 +51,7 @@ def background(tmp_path: Path, photo: Path) -> Path:
 
 
 def test_post_processing_is_fitted_on_the_background_and_recorded(
-    small: Path, background: Path, tmp_path: Path, home: Path
+    small: Path, background: Path, tmp_path: Path
 ) -> None:
     options = ("--postprocess", "center,pcaw16,l2,sn0.5[0,2]", "--background", background)
     ran = run(small, tmp_path / "out", *options)
@@ -64,12 +71,11 @@ def test_post_processing_is_fitted_on_the_background_and_recorded(
 
 
 def test_the_scores_are_those_of_vectors_whitened_by_hand(
-    small: Path, background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path, background: Path, tmp_path: Path, own_home: Path
 ) -> None:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
     ran = run(small, tmp_path / "out", "--postprocess", "pcaw16,l2", "--background", background)
     assert ran.exit_code == 0, ran.output
-    stored = [np.load(path) for path in (tmp_path / "home/descriptors").glob("*/descriptors.npy")]
+    stored = [np.load(path) for path in (own_home / "descriptors").glob("*/descriptors.npy")]
     fitted, own = sorted(stored, key=len, reverse=True)
     assert len(fitted) == 30
     mean = fitted.astype(float).mean(0)
