@@ -7,7 +7,8 @@ from bench import metrics as measured
 from bench import plugins
 from bench import postprocess as steps
 from bench import preprocess as modes
-from bench.interfaces import TRAINING_FREE, Backbone, Weights
+from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Weights
+from bench.published import Published
 from bench.similarity import FORMS
 from bench.weights import Found, Network, WeightsStore, address
 
@@ -68,14 +69,24 @@ def datasets() -> list[dict[str, Any]]:
     """Every dataset; those without code of their own are written `name:ARGUMENT`."""
     rows: list[dict[str, Any]] = []
     for entry in plugins.datasets.entries():
-        if entry.argument is None:
+        if entry.plain:
             made = entry.create(explicit=False).item
-            described = {"kind": made.kind, "description": made.description}
+            described = {"kind": made.kind, "metric": made.metrics[0], "files": _files(made)}
+            rows.append(
+                {"name": entry.name, "groups": sorted(entry.groups), **described, "description": made.description}
+            )
         else:
-            described = {"kind": "", "description": _summary(entry.make)}
-        name = f"{entry.name}:{entry.argument}" if entry.argument else entry.name
-        rows.append({"name": name, "groups": sorted(entry.groups), **described})
+            described = {"kind": "", "metric": "", "files": "", "description": _summary(entry.make)}
+            rows.append({"name": f"{entry.name}:{entry.argument}", "groups": [], **described})
     return rows
+
+
+def _files(made: Dataset) -> str:
+    if not isinstance(made, Published):
+        return "made here"
+    if made.folder.is_dir():
+        return "here"
+    return "downloadable" if made.downloads else "bring by hand"
 
 
 def similarities() -> list[dict[str, Any]]:
@@ -98,7 +109,6 @@ def metrics() -> list[dict[str, Any]]:
     return [
         {
             "name": metric.name,
-            "kinds": list(metric.kinds),
             "averages_over": metric.unit,
             "description": metric.description,
         }

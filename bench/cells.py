@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import provenance
+from bench.evaluate import Evaluation
 from bench.files import sha256_text
-from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Kind, Preprocess
+from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Preprocess
 from bench.manifest import Manifest
-from bench.metrics import Score
 from bench.plan import Definition
 from bench.plugins import ROOT, Selected
 from bench.postprocess import Pipeline
@@ -35,7 +35,7 @@ class Failure:
 class Outcome:
     """A cell's scores."""
 
-    scores: Mapping[str, Score]
+    evaluation: Evaluation
     fingerprint: str
     stored: Stored
     duration_s: float
@@ -82,7 +82,7 @@ def descriptor_key(
 
 def fingerprint(
     key: Mapping[str, Any],
-    kind: Kind,
+    dataset: Dataset,
     data: Manifest,
     similarity: Similarity,
     pipeline: Pipeline,
@@ -96,7 +96,8 @@ def fingerprint(
         *(bench / "similarity").glob("*.py"),
         *(bench / "metrics").glob("*.py"),
     ]
-    parts = [key, kind, data.sha256, str(similarity), str(pipeline), background_sha256, provenance.code_hash(files)]
+    measured = [dataset.metrics, dataset.candidates, data.sha256]
+    parts = [key, measured, str(similarity), str(pipeline), background_sha256, provenance.code_hash(files)]
     return sha256_text(json.dumps([SCHEMA_VERSION, *parts], sort_keys=True))
 
 
@@ -125,12 +126,17 @@ def record(
             "duration_s": round(ok.duration_s, 3) if ok else None,
             "backbone": _backbone(backbone, config, weights_source, weights_sha256, ok.stored if ok else None),
             "preprocess": _preprocess(backbone, config),
-            "dataset": {"name": dataset.name, "kind": dataset.kind, **(_manifest(data) if data else {})},
+            "dataset": _dataset(dataset, config, data),
             "similarity": _similarity(cell.similarity),
             "postprocess": Pipeline.parse(config.postprocess).described() | {"fit_set": config.background},
-            "search": {"metric": "cosine", "candidates": "full", "tie_rule": "pessimistic"},
-            "metrics": {name: score.value for name, score in ok.scores.items()} if ok else {},
-            "n_used": {name: score.n_queries for name, score in ok.scores.items()} if ok else {},
+            "search": {
+                "metric": "cosine",
+                "candidates": f"global:{dataset.candidates}" if dataset.candidates else "full",
+                "tie_rule": "pessimistic",
+            },
+            "metrics": {name: score.value for name, score in ok.evaluation.scores.items()} if ok else {},
+            "n_used": {name: score.n_queries for name, score in ok.evaluation.scores.items()} if ok else {},
+            "by_tag": _by_tag(ok.evaluation) if ok else {},
             "throughput": _throughput(ok.stored, config) if ok else None,
             "precision": backbone.precision,
             "seed": config.seed,
@@ -173,9 +179,19 @@ def _throughput(stored: Stored, config: Config) -> dict[str, Any] | None:
     return asdict(stored.throughput) | {"measured_utc": stored.measured_utc}
 
 
-def _manifest(data: Manifest) -> dict[str, Any]:
-    described = asdict(data)
-    return {"manifest_sha256": described.pop("sha256"), **described}
+def _dataset(dataset: Dataset, config: Config, data: Manifest | None) -> dict[str, Any]:
+    described = asdict(data) if data else {}
+    return {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "metrics": list(dataset.metrics),
+        "limit": config.limit,
+        **({"manifest_sha256": described.pop("sha256"), **described} if data else {}),
+    }
+
+
+def _by_tag(evaluation: Evaluation) -> dict[str, Any]:
+    return {tag: {name: asdict(score) for name, score in scores.items()} for tag, scores in evaluation.by_tag.items()}
 
 
 def _similarity(similarity: Similarity) -> dict[str, Any]:

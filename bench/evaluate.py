@@ -1,30 +1,40 @@
-"""One cell's numbers: descriptors and a similarity to the scores of every metric of the dataset."""
+"""One cell's numbers: descriptors and a similarity to the scores of the dataset's metrics."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.interfaces import GroundTruth, Kind, Split
-from bench.metrics import Judged, Score, joined, judge, of_kind, require_consistent
+from bench.interfaces import GroundTruth, Split
+from bench.metrics import Judged, Score, joined, judge, parse, require_consistent
 from bench.similarity import Similarity, top_k
 
 QUERY_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """scores: by metric name. by_tag: the same of the queries of each tag, where the split has tags."""
+
+    scores: Mapping[str, Score]
+    by_tag: Mapping[str, Mapping[str, Score]]
 
 
 def evaluate(
     queries: NDArray[np.float32],
     database: NDArray[np.float32],
     split: Split,
-    kind: Kind,
+    metrics: Sequence[str],
     similarity: Similarity,
     offset: NDArray[np.float32] | None = None,
-) -> dict[str, Score]:
-    """Scores by metric name, from the full ranking of the database [M, D] for every query [N, D].
+    candidates: int | None = None,
+) -> Evaluation:
+    """The scores of `metrics`, from the full ranking of the database [M, D] for every query [N, D].
 
     offset: subtracted [N] from all similarities of a query, which leaves its own ranking as it is.
     """
-    truth = ignore_self(split)
+    truth = ignore_self(split, split.ground_truth)
     require_consistent(truth, len(database))
     parts = []
     for start in range(0, len(queries), QUERY_BLOCK):  # a full ranking of all queries at once would not fit in memory
@@ -34,14 +44,13 @@ def evaluate(
         judged = judge(found, of_block, len(database))
         parts.append(judged if offset is None else _shifted(judged, offset[rows], of_block, len(database)))
     pooled = joined(parts)
-    return {metric.name: metric.score(pooled) for metric in of_kind(kind)}
+    return Evaluation({name: parse(name)[0].score(pooled) for name in metrics}, {})
 
 
-def ignore_self(split: Split) -> GroundTruth:
+def ignore_self(split: Split, truth: GroundTruth) -> GroundTruth:
     """The ground truth in which an image that is both query and database counts as junk to itself, by its id."""
     row_of = {image.id: row for row, image in enumerate(split.database)}
     own = [np.array([row_of[q.id]] if q.id in row_of else [], np.int64) for q in split.queries]
-    truth = split.ground_truth
     return GroundTruth(
         tuple(np.setdiff1d(positives, itself) for positives, itself in zip(truth.positives, own, strict=True)),
         tuple(np.union1d(junk, itself).astype(np.int64) for junk, itself in zip(truth.junk, own, strict=True)),

@@ -80,7 +80,7 @@ def _batches(
         try:
             for first in range(0, len(images), batch_size):
                 while len(waiting) < batch_size * BATCHES_AHEAD and (image := next(queue, None)):
-                    waiting.append(pool.submit(decoding.load, image.path, preprocess))
+                    waiting.append(pool.submit(decoding.load, image.path, preprocess, image.box))
                 size = min(batch_size, len(images) - first)
                 yield first, [waiting.popleft().result() for _ in range(size)]
         finally:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bench.errors import ImageError
-from bench.interfaces import IMAGENET_MEAN, Preprocess
+from bench.interfaces import IMAGENET_MEAN, Box, Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,10 +18,11 @@ Image.MAX_IMAGE_PIXELS = None  # pillow's own limit warns from half of it on, wi
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 
 
-def decode(path: Path) -> Image.Image:
-    """The image as 8-bit RGB, turned upright by its EXIF orientation.
+def decode(path: Path, box: Box | None = None) -> Image.Image:
+    """The image, or the part of it inside `box`, as 8-bit RGB, turned upright by its EXIF orientation.
 
-    Raises ImageError, naming the file, where it is missing, unreadable, cut short or over MAX_PIXELS.
+    Raises ImageError, naming the file, where it is missing, unreadable, cut short or over MAX_PIXELS, or the box
+    leaves nothing of it.
     """
     try:
         with Image.open(path) as opened:
@@ -32,7 +33,8 @@ def decode(path: Path) -> Image.Image:
                     "decoded: scale it down or leave it out"
                 )
             opened.load()
-            return _rgb(ImageOps.exif_transpose(opened))
+            upright = _rgb(ImageOps.exif_transpose(opened))
+            return upright if box is None else _cropped(upright, box, path)
     except (OSError, SyntaxError, ValueError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
         raise ImageError(f"the image {path} can't be read ({reason}): replace it or leave it out") from error
@@ -43,6 +45,17 @@ def _rgb(image: Image.Image) -> Image.Image:
         # convert("RGB") would clip 16-bit greys at 255 instead of scaling them
         return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+def _cropped(image: Image.Image, box: Box, path: Path) -> Image.Image:
+    """The box rounded to pixels, as far as it lies inside the image."""
+    left, top, right, bottom = (round(side) for side in box)
+    inside = max(0, left), max(0, top), min(image.width, right), min(image.height, bottom)
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise ImageError(
+            f"the box {box} leaves nothing of the image {path} of {image.width} x {image.height} pixels: correct it"
+        )
+    return image.crop(inside)
 
 
 def transform(image: Image.Image, preprocess: Preprocess) -> "Tensor":
@@ -81,9 +94,12 @@ def _padded(image: Image.Image, side: int, mean: tuple[float, float, float]) -> 
     return square
 
 
-def load(path: Path, preprocess: Preprocess) -> "Tensor":
-    """Decode and transform one file. Raises ImageError naming it, also where it is too elongated to be resized."""
-    image = decode(path)
+def load(path: Path, preprocess: Preprocess, box: Box | None = None) -> "Tensor":
+    """Decode and transform one file, or the part of it in `box`.
+
+    Raises ImageError naming it, also where it is too elongated to be resized.
+    """
+    image = decode(path, box)
     short, long = sorted(image.size)
     if preprocess.resize == "short" and preprocess.size and preprocess.size**2 * long / short > MAX_PIXELS:
         raise ImageError(

@@ -162,20 +162,56 @@ class Backbone(ABC):
         return self
 
 
+#: Left, top, right and bottom in pixels of an upright image.
+Box = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True)
 class ImageFile:
-    """One image of a dataset. One id is one file; an image that is query and database has the same id in both."""
+    """One image of a dataset. One id is one file; an image that is query and database has the same id in both.
+
+    box: the part of the file that is the image, where a protocol crops it, or None for all of it.
+    """
 
     id: str
     path: Path
+    box: Box | None = None
+
+
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class GroundTruth:
     """Per query, int64 indices into the database: images to be found, and images to be ignored."""
 
-    positives: tuple[NDArray[np.int64], ...]
-    junk: tuple[NDArray[np.int64], ...]
+    positives: tuple[Indices, ...]
+    junk: tuple[Indices, ...]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The class of each query [Q] and of each database image [M]."""
+
+    queries: Indices
+    database: Indices
+
+    def ground_truth(self) -> GroundTruth:
+        """All database images of a query's class are its positives, nothing is junk."""
+        order = np.argsort(self.database, kind="stable")
+        ordered = self.database[order]
+        first, last = (np.searchsorted(ordered, self.queries, side) for side in ("left", "right"))
+        positives = tuple(order[a:b].astype(np.int64) for a, b in zip(first, last, strict=True))
+        return GroundTruth(positives, tuple(np.empty(0, np.int64) for _ in positives))
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Pairs that people judged: indices of queries [L] and database [L], and how much is copied, level float64 [L]."""
+
+    queries: Indices
+    database: Indices
+    level: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -183,14 +219,28 @@ class Split:
     """A dataset's queries, its database, and which of the database answers each query.
 
     An image that is in both (same id) is ignored as an answer to itself.
+
+    setups: other judgements of the same ranking by name, such as E, M and H, for metrics like `map_rop[E]`.
+    classes: where images have one, for the metrics that let neighbours vote. levels: for `pearson`.
+    tags: per query, what its scores are also told apart by, such as the edit that made it; empty for no tags at all.
     """
 
     queries: tuple[ImageFile, ...]
     database: tuple[ImageFile, ...]
     ground_truth: GroundTruth
+    setups: Mapping[str, GroundTruth] = field(default_factory=dict)
+    classes: Classes | None = None
+    levels: Levels | None = None
+    tags: tuple[tuple[str, ...], ...] = ()
 
 
 Kind = Literal["retrieval", "copy"]
+
+#: What is measured on a dataset that does not name its metrics; the first is its main one.
+METRICS_OF_KIND: Mapping[Kind, tuple[str, ...]] = {
+    "retrieval": ("map", "map_rop", "hit@1", "recall@10", "mrr"),
+    "copy": ("map", "map_rop", "hit@1", "recall@10", "mrr", "micro_ap", "recall@p90", "threshold@p90"),
+}
 
 
 @dataclass(frozen=True)
@@ -198,11 +248,19 @@ class Dataset(ABC):
     """A dataset: a light object that can be listed without touching the disk.
 
     kind: "copy" pools the scores of all queries (micro-AP) beside the per-query metrics of "retrieval".
+    metrics: names as `list metrics` shows them, `map_rop[E]` for the setup E of the split; the first is the main one.
+    candidates: how many pairs the pooled metrics see, the best of all queries together; None for every pair.
     """
 
     name: str
     kind: Kind
     description: str
+    metrics: tuple[str, ...] = field(default=(), kw_only=True)
+    candidates: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            object.__setattr__(self, "metrics", METRICS_OF_KIND[self.kind])
 
     @property
     def identity(self) -> str:

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from bench.errors import DatasetError
 from bench.files import sha256_file, sha256_text
-from bench.interfaces import ImageFile, Split
+from bench.interfaces import ImageFile, Levels, Split
 
 HASHED_AT_ONCE = 4096
 
@@ -27,12 +30,12 @@ class Manifest:
 def unique_images(split: Split) -> list[ImageFile]:
     """Database and queries, an image of both once: what has to be described, in a fixed order.
 
-    Raises DatasetError where one id stands for two files.
+    Raises DatasetError where one id stands for two files, or for two parts of one.
     """
     images: dict[str, ImageFile] = {}
     for image in (*split.database, *split.queries):
         known = images.setdefault(image.id, image)
-        if known.path != image.path:
+        if (known.path, known.box) != (image.path, image.box):
             raise DatasetError(f"{known.path} and {image.path} have the same id '{image.id}': give each its own")
     return list(images.values())
 
@@ -54,7 +57,7 @@ def hashes(images: Sequence[ImageFile]) -> dict[str, str]:
 
 def images_sha256(images: Iterable[ImageFile], hashed: Mapping[str, str]) -> str:
     """One hash of the images to describe, in their order."""
-    return sha256_text("\n".join(f"{image.id}\t{hashed[image.id]}" for image in images))
+    return sha256_text("\n".join(_line(image, hashed) for image in images))
 
 
 def manifest(split: Split, hashed: Mapping[str, str] | None = None) -> Manifest:
@@ -63,11 +66,19 @@ def manifest(split: Split, hashed: Mapping[str, str] | None = None) -> Manifest:
     Raises DatasetError where an image file is missing.
     """
     hashed = hashes(unique_images(split)) if hashed is None else hashed
-    lines = [f"query\t{image.id}\t{hashed[image.id]}" for image in split.queries]
-    lines += [f"database\t{image.id}\t{hashed[image.id]}" for image in split.database]
+    lines = [f"query\t{_line(image, hashed)}" for image in split.queries]
+    lines += [f"database\t{_line(image, hashed)}" for image in split.database]
     truth = split.ground_truth
-    for query, positives, junk in zip(split.queries, truth.positives, truth.junk, strict=True):
-        lines.append(f"truth\t{query.id}\t{sorted(positives.tolist())}\t{sorted(junk.tolist())}")
+    for name, judged in (("truth", truth), *sorted(split.setups.items())):
+        for query, positives, junk in zip(split.queries, judged.positives, judged.junk, strict=True):
+            lines.append(f"{name}\t{query.id}\t{sorted(positives.tolist())}\t{sorted(junk.tolist())}")
+    lines += [f"tags\t{list(tags)}" for tags in split.tags]
+    if split.classes:
+        lines.append(f"classes\t{split.classes.queries.tolist()}\t{split.classes.database.tolist()}")
+    if split.levels:
+        lines += [
+            f"level\t{list(row)}" for row in zip(*(part.tolist() for part in _columns(split.levels)), strict=True)
+        ]
     return Manifest(
         sha256=sha256_text("\n".join(lines)),
         images_sha256=images_sha256(unique_images(split), hashed),
@@ -77,3 +88,11 @@ def manifest(split: Split, hashed: Mapping[str, str] | None = None) -> Manifest:
         n_queries_without_positive=sum(not len(p) for p in truth.positives),
         n_junk=sum(len(j) for j in truth.junk),
     )
+
+
+def _line(image: ImageFile, hashed: Mapping[str, str]) -> str:
+    return f"{image.id}\t{hashed[image.id]}" + (f"\t{image.box}" if image.box else "")
+
+
+def _columns(levels: Levels) -> tuple[NDArray[Any], ...]:
+    return levels.queries, levels.database, levels.level

@@ -57,6 +57,7 @@ class Entry(Generic[T]):
 
     argument: what stands behind the colon of `name:ARGUMENT` where it is free, such as DIR, or None.
     variants: what may stand there where it is not free.
+    plain: it is chosen by its name alone, too.
     """
 
     name: str
@@ -64,17 +65,20 @@ class Entry(Generic[T]):
     groups: frozenset[str]
     argument: str | None
     variants: tuple[str, ...]
+    plain: bool
 
     @property
     def names(self) -> list[str]:
-        """Every name it can be chosen by; none where the argument is free."""
-        return [] if self.argument else [self.name, *(f"{self.name}:{variant}" for variant in self.variants)]
+        """Every name it can be chosen by that has no free argument."""
+        return [*([self.name] if self.plain else []), *(f"{self.name}:{variant}" for variant in self.variants)]
 
     def create(self, explicit: bool, argument: str | None = None) -> Selected[T]:
         """The item, made. Raises UsageError where it calls itself by another name."""
         made = self.make(argument) if argument is not None else self.make()
         expected = self.name if argument is None else f"{self.name}:{argument if self.argument is None else ''}"
-        if not (made.name.startswith(expected) if self.argument else made.name == expected):
+        # a dataset that lies elsewhere is still that dataset
+        elsewhere = self.argument and self.plain and made.name == self.name
+        if not (elsewhere or (made.name.startswith(expected) if self.argument else made.name == expected)):
             raise UsageError(f"the plugin '{self.name}' made an object named '{made.name}', not '{expected}'")
         return Selected(made, explicit, Path(inspect.getfile(self.make)))
 
@@ -97,7 +101,8 @@ class Registry(Generic[T]):
         """Decorator for a factory function; its name is the plugin's name.
 
         With `argument` (free: what it stands for) or `variants` (the possible ones), the factory takes what stands
-        behind the colon of `name:ARGUMENT`; with variants it is also called without, for the plain name.
+        behind the colon of `name:ARGUMENT`; with variants, or where its parameter has a default, it is also called
+        without, for the plain name.
         """
 
         def keep(factory: Callable[P, T]) -> Callable[P, T]:
@@ -108,7 +113,9 @@ class Registry(Generic[T]):
                     f"the {self.noun} '{name}' is registered twice, by {known.make.__module__} and "
                     f"{factory.__module__}: rename one of them"
                 )
-            self._entries[name] = Entry(name, factory, frozenset(groups), argument, tuple(variants))
+            optional = all(p.default is not p.empty for p in inspect.signature(factory).parameters.values())
+            plain = argument is None or optional
+            self._entries[name] = Entry(name, factory, frozenset(groups), argument, tuple(variants), plain)
             return factory
 
         return keep
@@ -197,11 +204,7 @@ class Registry(Generic[T]):
             yield from ((entry.create(False, variant), None) for entry, variant in matched)
 
     def _unknown(self, part: str) -> str:
-        names = [
-            name
-            for entry in self.entries()
-            for name in ([f"{entry.name}:{entry.argument}"] if entry.argument else entry.names)
-        ]
+        names = [name for entry in self.entries() for name in (entry.names or [f"{entry.name}:{entry.argument}"])]
         near = difflib.get_close_matches(part, [*names, *self.groups()], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
         return f"there is no {self.noun} '{part}': {hint} (groups: {', '.join(self.groups())})"

@@ -15,12 +15,12 @@ from bench.files import write_json
 from bench.plan import Definition
 from bench.similarity import Similarity
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CONFIG = "run.json"
 #: Every table that a run may write; those with random weights say so.
 TABLES = tuple(
     f"{name}{mark}.{kind}"
-    for name, kind in (("leaderboard", "csv"), ("leaderboard", "md"), ("scores", "csv"))
+    for name, kind in (("leaderboard", "csv"), ("leaderboard", "md"), ("scores", "csv"), ("breakdown", "csv"))
     for mark in ("", ".random")
 )
 
@@ -33,7 +33,7 @@ class Config:
     """What decides the numbers in a run folder; a folder holds records of one configuration only.
 
     The names are in order, so that one selection written in two ways is one configuration. datasets, background:
-    identities.
+    identities. limit: of queries a dataset, see bench.sample.
     """
 
     backbones: tuple[str, ...]
@@ -46,6 +46,7 @@ class Config:
     preprocess: str = "official"
     postprocess: str = ""
     background: str | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)

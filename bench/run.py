@@ -22,6 +22,7 @@ from bench.plan import Definition, Plan
 from bench.plugins import Selected
 from bench.postprocess import Fitted, Pipeline
 from bench.records import Config, Record, RunFolder
+from bench.sample import limited
 from bench.similarity import Similarity
 from bench.store import DescriptorStore, Stored
 from bench.weights import WeightsStore
@@ -131,7 +132,7 @@ class Run:
 
     def _fingerprint(self, key: dict[str, Any], data: Data, cell: Definition) -> str:
         background = self._fitted_on.sha256 if isinstance(self._fitted_on, Loaded) else None
-        return cells.fingerprint(key, data.dataset.kind, data.manifest, cell.similarity, self.pipeline, background)
+        return cells.fingerprint(key, data.dataset, data.manifest, cell.similarity, self.pipeline, background)
 
     def _without_indivisible(self, todo: Plan, loading: Loading, data: Data) -> Plan:
         """Fails, before anything is described, the cells whose chunks do not divide the dimension."""
@@ -193,6 +194,8 @@ class Run:
     def _read(self, name: str) -> Data:
         dataset = self.datasets[name]
         split = dataset.load()
+        if self.config.limit is not None:
+            split = limited(split, self.config.limit, self.config.seed)
         hashed = hashes(unique_images(split))
         return Data(dataset, split, manifest(split, hashed), hashed)
 
@@ -240,8 +243,9 @@ def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerp
     queries = rows(image.id for image in data.split.queries)
     database = rows(image.id for image in data.split.database)
     offset = fitted.offsets(queries, cell.similarity)
-    scores = evaluate(queries, database, data.split, data.dataset.kind, cell.similarity, offset)
-    return Outcome(scores, fingerprint, stored, time.perf_counter() - started)
+    wanted, candidates = data.dataset.metrics, data.dataset.candidates
+    evaluation = evaluate(queries, database, data.split, wanted, cell.similarity, offset, candidates)
+    return Outcome(evaluation, fingerprint, stored, time.perf_counter() - started)
 
 
 def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:

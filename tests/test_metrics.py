@@ -20,7 +20,6 @@ from bench.metrics import (
     mean_average_precision,
     micro_average_precision,
     mrr,
-    of_kind,
     recall_at_k,
     recall_at_precision,
 )
@@ -201,7 +200,7 @@ def test_queries_without_a_positive_are_left_out_of_means_and_stay_in_the_pool()
     found = TopK(np.array([[0.5, 0.4], [0.9, 0.1]], np.float32), np.array([[0, 1], [0, 1]], np.int64))
     empty = np.empty(0, np.int64)
     judged = judge(found, GroundTruth((np.array([0]), empty), (empty, empty)), 2)
-    scores = {metric.name: metric.score(judged) for metric in of_kind("copy")}
+    scores = {metric.name: metric.score(judged) for metric in METRICS}
     assert scores["map"].value == 1.0 and scores["map"].n_queries == 1
     assert scores["micro_ap"].value == 0.5 and scores["micro_ap"].n_queries == 2
     assert scores["recall@p90"].value is None

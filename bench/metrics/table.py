@@ -1,10 +1,11 @@
-"""The table of metrics: one list drives what a run computes, what `list metrics` shows and the columns' order."""
+"""The table of metrics: one list drives what a run can compute and what `list metrics` shows."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.interfaces import Kind
+from bench.errors import UsageError
 from bench.metrics.copy import micro_average_precision, recall_at_precision
 from bench.metrics.judge import Judged
 from bench.metrics.retrieval import hit_at_k, mean_average_precision, mrr, recall_at_k
@@ -22,11 +23,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Metric:
-    """kinds: of datasets it is computed on. unit: what it averages over."""
+    """unit: what it averages over."""
 
     name: str
     description: str
-    kinds: tuple[Kind, ...]
     unit: Unit
     value: Callable[[Judged], float | None]
 
@@ -37,11 +37,11 @@ class Metric:
 
 
 def _per_query(name: str, description: str, value: Callable[[Judged], float]) -> Metric:
-    return Metric(name, description, ("retrieval", "copy"), "queries with a positive", value)
+    return Metric(name, description, "queries with a positive", value)
 
 
 def _pooled(name: str, description: str, value: Callable[[Judged], float | None]) -> Metric:
-    return Metric(name, description, ("copy",), "pooled pairs of all queries", value)
+    return Metric(name, description, "pooled pairs of all queries", value)
 
 
 def _recall_at_p90(judged: Judged) -> float | None:
@@ -82,6 +82,10 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-def of_kind(kind: Kind) -> Iterator[Metric]:
-    """The metrics of a kind of dataset, in their order."""
-    return (metric for metric in METRICS if kind in metric.kinds)
+def parse(name: str) -> tuple[Metric, str | None]:
+    """The metric that `name` or `name[SETUP]` names, and the setup. Raises UsageError where there is none."""
+    match = re.fullmatch(r"([^\[\]]+)(?:\[(\w+)\])?", name)
+    found = {metric.name: metric for metric in METRICS}.get(match[1] if match else "")
+    if match is None or found is None:
+        raise UsageError(f"there is no metric '{name}': known are {', '.join(m.name for m in METRICS)}")
+    return found, match[2]

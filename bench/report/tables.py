@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics import of_kind
 from bench.plugins import natural
 from bench.ranking import competition_ranks, rankable
 from bench.records import Record
@@ -35,13 +34,13 @@ def scores(records: Sequence[Record]) -> pd.DataFrame:
             record.weights,
             record.cell.dataset,
             str(record.cell.similarity),
-            metric.name,
-            record.body["metrics"].get(metric.name),
-            record.body["n_used"].get(metric.name),
+            name,
+            record.body["metrics"].get(name),
+            record.body["n_used"].get(name),
             record.status,
         )
         for record in sorted(records, key=_order)
-        for metric in of_kind(record.body["dataset"]["kind"])
+        for name in record.body["dataset"]["metrics"]
     ]
     table = pd.DataFrame(rows, columns=list(SCORES_COLUMNS))
     return table.astype({"value": "float64", "n_queries": "Int64"})
@@ -70,8 +69,8 @@ def leaderboard(records: Sequence[Record], n_datasets: int) -> pd.DataFrame:
 
 def score_columns(records: Iterable[Record]) -> list[str]:
     """`<dataset>.<metric>` of all datasets and metrics, in their order."""
-    kinds = {record.cell.dataset: record.body["dataset"]["kind"] for record in records}
-    return [f"{name}.{metric.name}" for name in sorted(kinds, key=natural) for metric in of_kind(kinds[name])]
+    measured = {record.cell.dataset: record.body["dataset"]["metrics"] for record in records}
+    return [f"{name}.{metric}" for name in sorted(measured, key=natural) for metric in measured[name]]
 
 
 def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""Datasets that others published: where their files lie, where they come from, and how many there must be."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import paths
+from bench.errors import DatasetError
+from bench.interfaces import Dataset, ImageFile, Split
+
+NAMED_MISSING = 3  # missing files that an error names
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of a dataset on the web.
+
+    path: where it belongs in the dataset's folder: the file itself, or the folder that the archive is unpacked into.
+    sha256, md5: of the file, where published. megabytes: about how much is downloaded, in 1e6 bytes.
+    """
+
+    url: str
+    path: str
+    unpack: bool
+    megabytes: float
+    sha256: str | None = None
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Published(Dataset):
+    """A dataset in its published layout under `folder`.
+
+    directory: where it lies, None for the folder of its name beside the other datasets.
+    layout: what is expected in the folder. homepage: where it is to be had by hand. licence, citation: of the dataset.
+    downloads: its files where a public download exists. counts: what a complete copy has (queries, database,
+    positives, ...), as published.
+    """
+
+    directory: Path | None = field(kw_only=True)
+    layout: str = field(kw_only=True)
+    homepage: str = field(kw_only=True)
+    licence: str = field(kw_only=True)
+    citation: str = field(kw_only=True)
+    downloads: tuple[Download, ...] = field(default=(), kw_only=True)
+    counts: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def folder(self) -> Path:
+        return self.directory or paths.datasets() / self.name
+
+    @property
+    def identity(self) -> str:
+        return self.name if self.directory is None else f"{self.name}:{self.directory.resolve()}"
+
+    @property
+    def how_to_get(self) -> str:
+        """One sentence: the command or the address, and the layout."""
+        source = f"`bench fetch datasets {self.name}`" if self.downloads else f"get it from {self.homepage}"
+        return f"{source}; expected in {self.folder}: {self.layout}"
+
+    @abstractmethod
+    def read(self) -> Split:
+        """The images that the ground truth names, whether they are there or not.
+
+        Raises DatasetError where the ground truth itself is missing, or not of its published form.
+        """
+
+    def load(self) -> Split:
+        if not self.folder.is_dir():
+            raise DatasetError(f"the dataset {self.name} is not here: {self.how_to_get}")
+        split = self.read()
+        if missing := missing_images(split):
+            named = ", ".join(str(image.path.relative_to(self.folder)) for image in missing[:NAMED_MISSING])
+            more = f" and {len(missing) - NAMED_MISSING} more" if len(missing) > NAMED_MISSING else ""
+            raise DatasetError(f"{self.folder} lacks {named}{more}: {self.how_to_get}")
+        return split
+
+
+def missing_images(split: Split) -> Sequence[ImageFile]:
+    """Those of a split that are no files, each once."""
+    files = {image.path: image for image in (*split.queries, *split.database)}
+    return [image for path, image in files.items() if not path.is_file()]
