@@ -1,7 +1,5 @@
 """Folders in the form of the DISC21 copy-detection set: references/, queries/, ground_truth.csv."""
 
-import csv
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,7 @@ import numpy as np
 from bench.errors import DatasetError
 from bench.images import SUFFIXES
 from bench.interfaces import GroundTruth, ImageFile, Split
+from datasets import _csv
 
 GROUND_TRUTH = "ground_truth.csv"
 
@@ -23,7 +22,8 @@ def read(folder: Path) -> Split:
     queries, references = _images(folder / "queries"), _images(folder / "references")
     row_of = {image.path.stem: row for row, image in enumerate(references)}
     found: dict[str, list[int]] = {image.path.stem: [] for image in queries}
-    for line, (query, reference) in _pairs(folder / GROUND_TRUTH):
+    for line, row in _csv.read(folder / GROUND_TRUTH, ("query_id", "reference_id")):
+        query, reference = row["query_id"], row["reference_id"]
         where = f"{folder / GROUND_TRUTH}, line {line}"
         if query not in found:
             raise DatasetError(f"{where}: there is no query image '{query}' in {folder / 'queries'}")
@@ -36,14 +36,6 @@ def read(folder: Path) -> Split:
         found[query].append(row_of[reference])
     positives = tuple(np.array(sorted(found[image.path.stem]), np.int64) for image in queries)
     return Split(queries, references, GroundTruth(positives, tuple(np.empty(0, np.int64) for _ in queries)))
-
-
-def write_ground_truth(path: Path, pairs: Iterable[Mapping[str, str]], columns: tuple[str, ...]) -> None:
-    """Write rows as CSV with `columns` in that order."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(pairs)
 
 
 def _images(folder: Path) -> tuple[ImageFile, ...]:
@@ -61,19 +53,3 @@ def _images(folder: Path) -> tuple[ImageFile, ...]:
     if not images:
         raise DatasetError(f"the folder {folder} holds no image")
     return tuple(images.values())
-
-
-def _pairs(path: Path) -> list[tuple[int, tuple[str, str]]]:
-    if not path.is_file():
-        raise DatasetError(f"there is no ground truth {path}: write it with the columns query_id, reference_id")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            missing = {"query_id", "reference_id"} - set(rows.fieldnames or ())
-            if missing:
-                raise DatasetError(
-                    f"{path} lacks the column {' and '.join(sorted(missing))}: its first line names them"
-                )
-            return [(rows.line_num, (row["query_id"], row["reference_id"] or "")) for row in rows]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} is not a CSV file in UTF-8 ({error}): save it as one") from error

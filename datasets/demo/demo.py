@@ -13,7 +13,7 @@ from bench.files import sha256_file, sha256_text, whole_folder
 from bench.interfaces import Dataset, Split
 from bench.manifest import manifest
 from bench.plugins import register_dataset
-from datasets import _disc
+from datasets import _csv, _disc
 from datasets.demo._drawn import drawn
 from datasets.demo._edits import EDITS, JPEG_QUALITY, Edit, edited
 from datasets.demo._photos import PHOTOS, Photo, tiles
@@ -140,7 +140,7 @@ def _build(path: Path, items: Iterator[Item]) -> None:
                 rows += [
                     {"query_id": item.id, "reference_id": match, "edits": item.edits} for match in item.matches or ("",)
                 ]
-        _disc.write_ground_truth(folder / _disc.GROUND_TRUTH, rows, ("query_id", "reference_id", "edits"))
+        _csv.write(folder / _disc.GROUND_TRUTH, rows, ("query_id", "reference_id", "edits"))
         (folder / BUILT).write_text(manifest(_disc.read(folder)).sha256)
 
 

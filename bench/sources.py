@@ -1,0 +1,106 @@
+"""Where images come from: any folder, the database of a dataset, webdataset shards, parquet files."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from bench import plugins
+from bench.errors import DatasetError, UsageError
+from bench.images import SUFFIXES
+from bench.interfaces import Dataset, ImageFile
+from bench.unpacking import unpacked
+
+SHARDS = (".tar", ".parquet")  # in this order: img2dataset writes tables without images beside its tar shards
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images to make or fit something of. identity: the path, or the dataset's identity."""
+
+    identity: str
+    read: Callable[[], Sequence[ImageFile]]
+
+    @cached_property
+    def images(self) -> Sequence[ImageFile]:
+        """Each with an id of its own; unpacked where they are not yet. Raises DatasetError where there are none."""
+        images = self.read()
+        if not images:
+            raise DatasetError(f"{self.identity} holds no images: name a folder, a dataset or shards that do")
+        return images
+
+
+def images_of(spec: str) -> Source:
+    """The images that `spec` names.
+
+    It is a folder (all images below it, or else the shards below it); shards as `x.tar`, `x-{0000..0009}.tar`, `*.tar`,
+    or the same of parquet files, several with commas between, with `#COLUMN` behind where the images stand in a column
+    of another name; or a dataset, of which it is the database. Raises UsageError where it is none of them.
+    """
+    path, _, column = (spec, "", "") if Path(spec).exists() else spec.partition("#")
+    if Path(path).is_dir():
+        return Source(_identity(path, column), partial(_in_folder, Path(path), column))
+    if path.endswith(SHARDS):
+        return Source(_identity(path, column), partial(_in_shards, _shards(path), column))
+    return _of_dataset(spec)
+
+
+def below(folder: Path) -> Sequence[ImageFile]:
+    """All images below a folder by their names, which are paths relative to it; links to folders are not followed."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return [ImageFile(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def _in_folder(folder: Path, column: str) -> Sequence[ImageFile]:
+    images = [] if column else below(folder)
+    for suffix in SHARDS:
+        if not images and (shards := sorted(folder.rglob(f"*{suffix}"))):
+            images = _in_shards(shards, column)
+    return images
+
+
+def _in_shards(shards: Sequence[Path], column: str) -> Sequence[ImageFile]:
+    return below(unpacked(shards, column))
+
+
+def _of_dataset(spec: str) -> Source:
+    try:
+        chosen: list[Dataset] = [selected.item for selected in plugins.datasets.select(spec)]
+    except UsageError as error:
+        raise UsageError(f"'{spec}' is no folder, no .tar or .parquet file, and {error}") from error
+    if len(chosen) > 1:
+        raise UsageError(f"'{spec}' is {len(chosen)} datasets: name one, or a folder")
+    return Source(chosen[0].identity, lambda: chosen[0].load().database)
+
+
+def _identity(path: str, column: str) -> str:
+    return ",".join(str(Path(part).resolve()) for part in path.split(",")) + (f"#{column}" if column else "")
+
+
+def _shards(spec: str) -> list[Path]:
+    """The files of a comma-separated list of names, ranges in braces, and patterns, each once."""
+    found: dict[Path, None] = {}
+    for part in spec.split(",") if not Path(spec).is_file() else [spec]:
+        for name in _expanded(part):
+            files = [Path(name)] if Path(name).is_file() else _matching(name)
+            if not files:
+                raise UsageError(f"there is no file {name}: correct the name or the range")
+            found |= dict.fromkeys(files)
+    return list(found)
+
+
+def _expanded(name: str) -> list[str]:
+    """`x-{08..10}` as x-08, x-09, x-10."""
+    braces = re.search(r"\{(\d+)\.\.(\d+)\}", name)
+    if not braces:
+        return [name]
+    first, last = braces.groups()
+    width = max(len(first), len(last)) if first.startswith("0") else 0
+    numbers = [f"{number:0{width}d}" for number in range(int(first), int(last) + 1)]
+    return [whole for number in numbers for whole in _expanded(name.replace(braces.group(), number, 1))]
+
+
+def _matching(pattern: str) -> list[Path]:
+    anchor = Path(pattern).anchor
+    return sorted(Path(anchor or ".").glob(pattern.removeprefix(anchor))) if "*" in pattern or "?" in pattern else []

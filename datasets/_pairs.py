@@ -1,0 +1,139 @@
+"""Folders of images with a pairs.csv: which image is a copy of which, or answers it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from bench.errors import DatasetError
+from bench.interfaces import GroundTruth, ImageFile, Levels, Split
+from bench.sources import below
+from datasets import _csv
+
+PAIRS = "pairs.csv"
+
+
+@dataclass
+class _Query:
+    """What the rows say of one query. matches: line by reference; levels: of those references that have one."""
+
+    line: int
+    tags: str
+    matches: dict[str, int] = field(default_factory=dict)
+    levels: dict[str, float] = field(default_factory=dict)
+
+
+def read(folder: Path) -> Split:
+    """The split of a folder: its images in the order of their names, which are their ids, and its pairs.csv.
+
+    pairs.csv has the columns `query` and `reference`, paths below the folder, a row per pair; `reference` is empty
+    where a query has no match. `level`, if given, says how much is copied, 0 for nothing; `tags` what the query's
+    scores are told apart by, separated by ";". Every image that is not named as a query alone is in the database.
+    Raises DatasetError naming the file and line that is wrong.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}: a dataset of pairs has images and {PAIRS}")
+    path = folder / PAIRS
+    rows = _csv.read(path, ("query", "reference"))
+    images = {image.id: image for image in below(folder)}
+    asked = _queries(path, rows, images)
+    if not asked:
+        raise DatasetError(f"{path} names no query: write a row per pair")
+    answers = {reference for query in asked.values() for reference in query.matches}
+    database = tuple(image for image in images.values() if image.id in answers or image.id not in asked)
+    queries = tuple(image for image in images.values() if image.id in asked)
+    row_of = {image.id: row for row, image in enumerate(database)}
+    found = [asked[image.id] for image in queries]
+    return Split(
+        queries,
+        database,
+        GroundTruth(
+            tuple(_rows(row_of, [r for r in query.matches if query.levels.get(r) != 0]) for query in found),
+            tuple(_rows(row_of, []) for _ in found),
+        ),
+        levels=_levels(found, row_of) if _has(rows, "level") else None,
+        tags=tuple(tuple(_split(query.tags)) for query in found) if _has(rows, "tags") else (),
+    )
+
+
+def has_levels(folder: Path) -> bool:
+    """Whether the header of the folder's pairs.csv names levels; False where it can't be told, as `read` explains."""
+    try:
+        with (folder / PAIRS).open(encoding="utf-8-sig") as stream:
+            return "level" in [name.strip('"') for name in stream.readline().strip().split(",")]
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _queries(path: Path, rows: list[tuple[int, dict[str, str]]], images: Mapping[str, ImageFile]) -> dict[str, _Query]:
+    asked: dict[str, _Query] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        name = _known(row["query"], images, where)
+        known = name in asked
+        query = asked.setdefault(name, _Query(line, row.get("tags", "")))
+        if query.tags != row.get("tags", ""):
+            raise DatasetError(f"{where}: the tags of {name} are not those of line {query.line}: make them the same")
+        if known and not (row["reference"] and query.matches):
+            raise DatasetError(
+                f"{where}: {name} stands there without a match beside line {query.line}: remove one of the two lines"
+            )
+        if row["reference"]:
+            reference = _known(row["reference"], images, where)
+            _add(query, name, reference, line, where)
+        if level := row.get("level", ""):
+            if not row["reference"]:
+                raise DatasetError(f"{where}: there is a level but no reference: name it, or leave the level empty")
+            query.levels[reference] = _number(level, where)
+    return asked
+
+
+def _add(query: _Query, name: str, reference: str, line: int, where: str) -> None:
+    if reference == name:
+        raise DatasetError(f"{where}: {name} is paired with itself: remove the line")
+    if reference in query.matches:
+        raise DatasetError(
+            f"{where}: the pair {name}, {reference} stands in line {query.matches[reference]} already: remove one"
+        )
+    query.matches[reference] = line
+
+
+def _known(written: str, images: Mapping[str, ImageFile], where: str) -> str:
+    """The id of an image that a row names."""
+    path = PurePosixPath(written)
+    if path.is_absolute() or ".." in path.parts:
+        raise DatasetError(f"{where}: '{written}' is no path below the folder: write it relative to {PAIRS}")
+    if str(path) not in images:
+        raise DatasetError(
+            f"{where}: there is no image '{written}' below the folder: correct the path, with its suffix"
+        )
+    return str(path)
+
+
+def _number(written: str, where: str) -> float:
+    try:
+        level = float(written)
+    except ValueError:
+        level = np.nan
+    if not 0 <= level < np.inf:
+        raise DatasetError(f"{where}: the level '{written}' is no number from 0 on: correct it")
+    return level
+
+
+def _has(rows: list[tuple[int, dict[str, str]]], column: str) -> bool:
+    return column in rows[0][1]
+
+
+def _split(tags: str) -> list[str]:
+    return [tag.strip() for tag in tags.split(";") if tag.strip()]
+
+
+def _rows(row_of: Mapping[str, int], references: list[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array(sorted(row_of[reference] for reference in references), np.int64)
+
+
+def _levels(found: list[_Query], row_of: Mapping[str, int]) -> Levels:
+    pairs = sorted((q, row_of[r], level) for q, query in enumerate(found) for r, level in query.levels.items())
+    queries, database, level = zip(*pairs, strict=True) if pairs else ((), (), ())
+    return Levels(np.array(queries, np.int64), np.array(database, np.int64), np.array(level, np.float64))
