@@ -2,41 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench import images, manifest, plugins
+from bench import manifest
 from bench.errors import DatasetError, UsageError
-from bench.interfaces import Dataset, ImageFile
+from bench.interfaces import ImageFile
+from bench.sources import Source, images_of
 
 
 @dataclass(frozen=True)
 class Background:
-    """A folder's images, or the database of a dataset. identity: the folder's path or the dataset's identity."""
+    """The images of a source."""
 
-    identity: str
-    of: Path | Dataset
+    source: Source
+
+    @property
+    def identity(self) -> str:
+        return self.source.identity
 
     @classmethod
     def parse(cls, text: str) -> "Background":
-        """The folder, or the one dataset, that `text` names. Raises UsageError where it is neither."""
-        folder = Path(text)
-        if folder.is_dir():
-            return cls(str(folder.resolve()), folder)
+        """The folder, dataset or shards that `text` names. Raises UsageError where it is none of them."""
         try:
-            chosen = [selected.item for selected in plugins.datasets.select(text)]
+            return cls(images_of(text))
         except UsageError as error:
-            raise UsageError(f"the background '{text}' is no folder, and {error}") from error
-        if len(chosen) > 1:
-            raise UsageError(f"the background '{text}' is {len(chosen)} datasets: name one, or a folder")
-        return cls(chosen[0].identity, chosen[0])
+            raise UsageError(f"the background {error}") from error
 
     def load(self) -> "Loaded":
         """The images and their hashes. Raises DatasetError where there are none, or one is missing."""
-        files = _below(self.of) if isinstance(self.of, Path) else self.of.load().database
-        if not files:
-            raise DatasetError(f"the background {self.identity} holds no images: name a folder that does")
-        hashed = manifest.hashes(files)
-        return Loaded(self.identity, files, hashed, manifest.images_sha256(files, hashed))
+        hashed = manifest.hashes(self.source.images)
+        return Loaded(self.identity, self.source.images, hashed, manifest.images_sha256(self.source.images, hashed))
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,3 @@ class Loaded:
                     f"the image {name} of {dataset} is also in the background {self.identity} (as {own[sha256]}): "
                     "post-processing must not be fitted on the images of the test"
                 )
-
-
-def _below(folder: Path) -> Sequence[ImageFile]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES and path.is_file())
-    return [ImageFile(path.relative_to(folder).as_posix(), path) for path in paths]

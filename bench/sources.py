@@ -12,7 +12,7 @@ from bench.images import SUFFIXES
 from bench.interfaces import Dataset, ImageFile
 from bench.unpacking import unpacked
 
-SHARDS = (".tar", ".parquet")  # in this order: img2dataset writes tables without images beside its tar shards
+TAR, PARQUET = ".tar", ".parquet"
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,15 @@ def images_of(spec: str) -> Source:
 
     It is a folder (all images below it, or else the shards below it); shards as `x.tar`, `x-{0000..0009}.tar`, `*.tar`,
     or the same of parquet files, several with commas between, with `#COLUMN` behind where the images stand in a column
-    of another name; or a dataset, of which it is the database. Raises UsageError where it is none of them.
+    of another name; or a dataset, of which it is the database. Raises UsageError, a sentence that begins with the spec,
+    where it is none of them.
     """
-    path, _, column = (spec, "", "") if Path(spec).exists() else spec.partition("#")
-    if Path(path).is_dir():
+    path, _, column = (spec, "", "") if _is_there(spec) else spec.partition("#")
+    if _is_there(path) and Path(path).is_dir():
         return Source(_identity(path, column), partial(_in_folder, Path(path), column))
-    if path.endswith(SHARDS):
+    if path.endswith(TAR) and column:
+        raise UsageError(f"'{spec}' names a column, but a .tar has none: leave out #{column}")
+    if path.endswith((TAR, PARQUET)):
         return Source(_identity(path, column), partial(_in_shards, _shards(path), column))
     return _of_dataset(spec)
 
@@ -53,11 +56,13 @@ def below(folder: Path) -> Sequence[ImageFile]:
 
 
 def _in_folder(folder: Path, column: str) -> Sequence[ImageFile]:
-    images = [] if column else below(folder)
-    for suffix in SHARDS:
-        if not images and (shards := sorted(folder.rglob(f"*{suffix}"))):
-            images = _in_shards(shards, column)
-    return images
+    if not column and (images := below(folder)):
+        return images
+    # tar first: img2dataset writes tables without images beside its tar shards
+    for suffix in (PARQUET,) if column else (TAR, PARQUET):
+        if shards := sorted(folder.rglob(f"*{suffix}")):
+            return _in_shards(shards, column)
+    return []
 
 
 def _in_shards(shards: Sequence[Path], column: str) -> Sequence[ImageFile]:
@@ -74,6 +79,13 @@ def _of_dataset(spec: str) -> Source:
     return Source(chosen[0].identity, lambda: chosen[0].load().database)
 
 
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a list of files may be longer than a name can be
+        return False
+
+
 def _identity(path: str, column: str) -> str:
     return ",".join(str(Path(part).resolve()) for part in path.split(",")) + (f"#{column}" if column else "")
 
@@ -81,11 +93,11 @@ def _identity(path: str, column: str) -> str:
 def _shards(spec: str) -> list[Path]:
     """The files of a comma-separated list of names, ranges in braces, and patterns, each once."""
     found: dict[Path, None] = {}
-    for part in spec.split(",") if not Path(spec).is_file() else [spec]:
+    for part in spec.split(",") if not _is_there(spec) else [spec]:
         for name in _expanded(part):
             files = [Path(name)] if Path(name).is_file() else _matching(name)
             if not files:
-                raise UsageError(f"there is no file {name}: correct the name or the range")
+                raise UsageError(f"'{spec}' names {name}, but there is no such file: correct it")
             found |= dict.fromkeys(files)
     return list(found)
 
@@ -103,4 +115,5 @@ def _expanded(name: str) -> list[str]:
 
 def _matching(pattern: str) -> list[Path]:
     anchor = Path(pattern).anchor
-    return sorted(Path(anchor or ".").glob(pattern.removeprefix(anchor))) if "*" in pattern or "?" in pattern else []
+    found = Path(anchor or ".").glob(pattern.removeprefix(anchor)) if set(pattern) & set("*?[") else ()
+    return sorted(path for path in found if path.is_file())

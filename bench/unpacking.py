@@ -113,10 +113,10 @@ def _images_by_key(shard: Path, members: Sequence[tarfile.TarInfo]) -> Iterator[
             continue
         _require_safe(shard, member)
         # a key ends at the first dot of the file's name; what begins with a dot belongs to no sample
-        if sample := re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]*)", PurePosixPath(member.name).as_posix()):
-            key, extension = sample.groups()
-            if Path(f".{extension}").suffix.lower() in SUFFIXES or f".{extension.lower()}" in SUFFIXES:
-                images.setdefault(key, []).append((extension.lower(), member))
+        if sample := re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", PurePosixPath(member.name).as_posix()):
+            key, extension = sample[1], sample[2].lower()
+            if f".{extension.rpartition('.')[2]}" in SUFFIXES:
+                images.setdefault(key, []).append((extension, member))
     for key, found in images.items():
         # beside KEY.jpg, KEY.mask.png is not the key's image
         plain = [member for extension, member in found if f".{extension}" in SUFFIXES]
@@ -166,7 +166,7 @@ def _column(file: Path, schema: Any, asked: str) -> str:
     def holds_bytes(kind: Any) -> bool:
         if pa.types.is_struct(kind):
             return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
-        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
     possible = [field.name for field in schema if holds_bytes(field.type)]
     for name in [asked] if asked else COLUMNS:

@@ -1,5 +1,6 @@
 """Folders of images with a pairs.csv: which image is a copy of which, or answers it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -7,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bench.errors import DatasetError
-from bench.interfaces import GroundTruth, ImageFile, Levels, Split
+from bench.interfaces import GroundTruth, ImageFile, Indices, Levels, Split
 from bench.sources import below
 from datasets import _csv
 
@@ -70,22 +71,22 @@ def _queries(path: Path, rows: list[tuple[int, dict[str, str]]], images: Mapping
     asked: dict[str, _Query] = {}
     for line, row in rows:
         where = f"{path}, line {line}"
-        name = _known(row["query"], images, where)
-        known = name in asked
-        query = asked.setdefault(name, _Query(line, row.get("tags", "")))
-        if query.tags != row.get("tags", ""):
+        name, tags = _known(row["query"], images, where), row.get("tags", "")
+        query = asked.setdefault(name, _Query(line, tags))
+        if query.tags != tags:
             raise DatasetError(f"{where}: the tags of {name} are not those of line {query.line}: make them the same")
-        if known and not (row["reference"] and query.matches):
+        if query.line != line and not (row["reference"] and query.matches):
             raise DatasetError(
-                f"{where}: {name} stands there without a match beside line {query.line}: remove one of the two lines"
+                f"{where}: {name} stands in line {query.line} too, and one of the two says that it has no match: "
+                "remove one"
             )
         if row["reference"]:
             reference = _known(row["reference"], images, where)
             _add(query, name, reference, line, where)
-        if level := row.get("level", ""):
-            if not row["reference"]:
-                raise DatasetError(f"{where}: there is a level but no reference: name it, or leave the level empty")
-            query.levels[reference] = _number(level, where)
+            if level := row.get("level"):
+                query.levels[reference] = _number(level, where)
+        elif row.get("level"):
+            raise DatasetError(f"{where}: there is a level but no reference: name it, or leave the level empty")
     return asked
 
 
@@ -115,8 +116,8 @@ def _number(written: str, where: str) -> float:
     try:
         level = float(written)
     except ValueError:
-        level = np.nan
-    if not 0 <= level < np.inf:
+        level = math.nan
+    if not 0 <= level < math.inf:
         raise DatasetError(f"{where}: the level '{written}' is no number from 0 on: correct it")
     return level
 
@@ -129,7 +130,7 @@ def _split(tags: str) -> list[str]:
     return [tag.strip() for tag in tags.split(";") if tag.strip()]
 
 
-def _rows(row_of: Mapping[str, int], references: list[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _rows(row_of: Mapping[str, int], references: list[str]) -> Indices:
     return np.array(sorted(row_of[reference] for reference in references), np.int64)
 
 
