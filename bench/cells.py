@@ -125,7 +125,7 @@ def record(
             "created_utc": provenance.now(),
             "duration_s": round(ok.duration_s, 3) if ok else None,
             "backbone": _backbone(backbone, config, weights_source, weights_sha256, ok.stored if ok else None),
-            "preprocess": _preprocess(backbone, config),
+            "preprocess": _preprocess(backbone, config, data),
             "dataset": _dataset(dataset, config, data),
             "similarity": _similarity(cell.similarity),
             "postprocess": Pipeline.parse(config.postprocess).described() | {"fit_set": config.background},
@@ -148,8 +148,9 @@ def record(
     )
 
 
-def _preprocess(backbone: Backbone, config: Config) -> dict[str, Any]:
-    return {"mode": config.preprocess, **asdict(preprocessing(backbone, config)), "query_crop": False}
+def _preprocess(backbone: Backbone, config: Config, data: Manifest | None) -> dict[str, Any]:
+    described = asdict(preprocessing(backbone, config))
+    return {"mode": config.preprocess, **described, "query_crop": data.query_crop if data else None}
 
 
 def _backbone(
@@ -180,14 +181,10 @@ def _throughput(stored: Stored, config: Config) -> dict[str, Any] | None:
 
 
 def _dataset(dataset: Dataset, config: Config, data: Manifest | None) -> dict[str, Any]:
+    own = {"name": dataset.name, "kind": dataset.kind, "metrics": list(dataset.metrics), "limit": config.limit}
     described = asdict(data) if data else {}
-    return {
-        "name": dataset.name,
-        "kind": dataset.kind,
-        "metrics": list(dataset.metrics),
-        "limit": config.limit,
-        **({"manifest_sha256": described.pop("sha256"), **described} if data else {}),
-    }
+    described.pop("query_crop", None)  # stands with the preprocessing
+    return own | {"manifest_sha256" if name == "sha256" else name: value for name, value in described.items()}
 
 
 def _by_tag(evaluation: Evaluation) -> dict[str, Any]:

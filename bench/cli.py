@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from bench import cli_make
 from bench.errors import BenchError, Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_make.app, name="make")
 
 
 class WeightsChoice(StrEnum):
@@ -36,6 +38,7 @@ class Listed(StrEnum):
 
     backbones = "backbones"
     datasets = "datasets"
+    generators = "generators"
     similarities = "similarities"
     preprocess = "preprocess"
     postprocess = "postprocess"
@@ -70,7 +73,10 @@ def run(
         str,
         typer.Option(help="Names, groups (all, candidates, embedded, extras), globs, timm:NAME, onnx:FILE; [options]."),
     ] = "all",
-    datasets: Annotated[str, typer.Option(help="Names, groups (demo), globs, disc:DIR.")] = "demo",
+    datasets: Annotated[
+        str,
+        typer.Option(help="Names, groups (demo, synthetic, paper, published), globs, folder:DIR, pairs:DIR, disc:DIR."),
+    ] = "demo",
     similarities: Annotated[str, typer.Option(help="See `list similarities`.")] = "global,chunked@16",
     preprocess: Annotated[
         str, typer.Option(help="official, seed, squash:SIZE, short:SIZE or letterbox:SIZE.")
@@ -83,7 +89,10 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
-    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights and samples.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take a sample of so many queries of each dataset, for a quick look.")
+    ] = None,
     weights: Annotated[
         WeightsChoice, typer.Option(help="random: tests the harness, is never ranked.")
     ] = WeightsChoice.pretrained,
@@ -133,6 +142,7 @@ def run(
         preprocess=str(Mode.parse(preprocess)),
         postprocess=str(pipeline),
         background=fitted_on.identity if fitted_on else None,
+        limit=limit,
     )
     folder = RunFolder.open(output or _default_output(datasets, config), config, overwrite)
     store = DescriptorStore(home() / "descriptors")
@@ -190,6 +200,7 @@ def list_(
     rows: list[dict[str, Any]] = {
         Listed.backbones: catalogue.backbones,
         Listed.datasets: catalogue.datasets,
+        Listed.generators: catalogue.generators,
         Listed.similarities: catalogue.similarities,
         Listed.preprocess: catalogue.preprocess,
         Listed.postprocess: catalogue.postprocess,
@@ -252,6 +263,7 @@ def _default_output(datasets: str, config: "Config") -> Path:
         config.preprocess if config.preprocess != "official" else "",
         config.postprocess,
         config.weights if config.weights == "random" else "",
+        "" if config.limit is None else f"limit{config.limit}",
     ]
     name = "-".join([datasets, *filter(None, changed)])
     safe = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)

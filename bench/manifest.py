@@ -16,7 +16,10 @@ HASHED_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Manifest:
-    """sha256: of ids, image bytes, roles and ground truth. images_sha256: of the images to describe alone."""
+    """sha256: of ids, image bytes, boxes, roles and ground truth. images_sha256: of the images to describe alone.
+
+    query_crop: whether queries are cropped to a box.
+    """
 
     sha256: str
     images_sha256: str
@@ -25,6 +28,7 @@ class Manifest:
     n_pairs: int
     n_queries_without_positive: int
     n_junk: int
+    query_crop: bool
 
 
 def unique_images(split: Split) -> list[ImageFile]:
@@ -87,6 +91,7 @@ def manifest(split: Split, hashed: Mapping[str, str] | None = None) -> Manifest:
         n_pairs=sum(len(p) for p in truth.positives),
         n_queries_without_positive=sum(not len(p) for p in truth.positives),
         n_junk=sum(len(j) for j in truth.junk),
+        query_crop=any(image.box is not None for image in split.queries),
     )
 
 

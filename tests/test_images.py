@@ -147,3 +147,22 @@ def test_decoding_threads_step_aside_and_the_process_does_not(tmp_path: Path) ->
     before = os.getpriority(os.PRIO_PROCESS, 0)
     extract(Corner(), NATIVE, [ImageFile("a", Watched("x"))], 1, 1, lambda rows: None, step_aside=True)
     assert seen == {19} and os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_a_box_is_the_part_of_the_upright_image(tmp_path: Path) -> None:
+    pixels = np.arange(40 * 30 * 3, dtype=np.uint8).reshape(30, 40, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = np.asarray(images.decode(tmp_path / "a.png", (4.6, 2.4, 20.0, 90.0)))
+    assert np.array_equal(found, pixels[2:30, 5:20])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    upright = np.rot90(pixels, -1)
+    assert np.array_equal(np.asarray(images.decode(tmp_path / "turned.png", (0, 0, 10, 40))), upright[:, :10])
+
+
+@pytest.mark.parametrize("box", [(40, 0, 50, 10), (5, 5, 5, 10), (-9, 0, -1, 10), (9, 0, 2, 10)])
+def test_a_box_without_a_pixel_is_told(box: tuple[float, float, float, float], tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"leaves nothing of the image .*a\.png of 40 x 30"):
+        images.decode(tmp_path / "a.png", box)

@@ -12,7 +12,7 @@ import pytest
 from bench.ranking import competition_ranks
 from bench.records import Record
 from bench.report import leaderboard, scores
-from bench.report.text import markdown, missing
+from bench.report.text import markdown, missing, shown
 from tests.conftest import Bench
 
 
@@ -36,12 +36,17 @@ def make(folder: Path) -> Make:
     body = json.loads(next((folder / "records").glob("pdq*global*.json")).read_text())
 
     def record(
-        backbone: str, dataset: str, value: float | None, weights: str = "pretrained", status: str = "ok"
+        backbone: str,
+        dataset: str,
+        value: float | None,
+        weights: str = "pretrained",
+        status: str = "ok",
+        limit: int | None = None,
     ) -> Record:
         made: dict[str, Any] = copy.deepcopy(body)
         made["status"] = status
         made["backbone"] |= {"name": backbone, "weights": weights}
-        made["dataset"] |= {"name": dataset, "kind": "retrieval"}
+        made["dataset"] |= {"name": dataset, "kind": "retrieval", "metrics": ["map", "map_rop"], "limit": limit}
         made["metrics"] = {} if value is None else {"map": value, "map_rop": value / 2}
         made["throughput"] = None if value is None else made["throughput"] | {"images_per_s": 10.0, "n_images": 30}
         made["error"] = None if status == "ok" else {"phase": "weights", "type": "E", "message": f"no {backbone}"}
@@ -117,8 +122,8 @@ def test_equal_scores_share_a_rank() -> None:
 def test_missing_is_an_empty_cell_never_zero(make: Make) -> None:
     records = [make("a", "one", 0.0), make("b", "one", None, status="unavailable")]
     lines = leaderboard(records, 1).to_csv(index=False).splitlines()
-    assert lines[1].startswith("1,a,global,pretrained,ok,0.0,0.0,,,,0.0,1,True,256,0.0,10.0,cpu")
-    assert lines[2].startswith(",b,global,pretrained,unavailable,,,,,,,0,False,256,0.0,,cpu")
+    assert lines[1].startswith("1,a,global,pretrained,ok,0.0,0.0,0.0,1,True,,256,0.0,10.0,cpu")
+    assert lines[2].startswith(",b,global,pretrained,unavailable,,,,0,False,,256,0.0,,cpu")
     long = scores(records)
     assert long[long["backbone"] == "b"]["value"].isna().all()
     assert missing(records) == {"unavailable: no b": ["b"]}
@@ -134,7 +139,43 @@ def test_speed_is_over_all_images(make: Make) -> None:
 
 def test_columns_follow_the_datasets_in_natural_order(make: Make) -> None:
     columns = list(leaderboard([make("a", "d10", 0.1), make("a", "d9", 0.1)], 2).columns)
-    assert columns.index("d9.map") < columns.index("d9.mrr") < columns.index("d10.map")
+    assert columns.index("d9.map") < columns.index("d9.map_rop") < columns.index("d10.map")
+
+
+def test_a_sample_is_marked_and_ranked_among_samples_of_its_size_alone(make: Make) -> None:
+    records = [make("full", "one", 0.5), make("a", "one", 0.9, limit=10), make("b", "one", 0.8, limit=10)]
+    table = leaderboard(records, 1).set_index("backbone")
+    assert table["rank"].to_dict() == {"full": 1, "a": 1, "b": 2}
+    assert table["limit"].isna().tolist() == [name == "full" for name in table.index]
+    assert "limit=10: a sample" in markdown(leaderboard(records[1:], 1), records[1:])
+    assert "sample" not in markdown(leaderboard(records[:1], 1), records[:1])
+
+
+def test_the_main_metric_is_shown_and_a_metric_that_is_no_share_is_no_percent(make: Make) -> None:
+    one = make("a", "one", 0.5)
+    one.body["dataset"]["metrics"] = ["map_rop[M]", "map_rop[E]", "map"]
+    one.body["metrics"] = {"map_rop[M]": 0.25, "map_rop[E]": 0.75, "map": 0.5}
+    objects = make("a", "two", 0.5)
+    objects.body["dataset"]["metrics"] = ["ns_score", "map"]
+    objects.body["metrics"] = {"ns_score": 3.5, "map": 0.5}
+    levels = make("a", "z", 0.5)
+    levels.body["dataset"]["metrics"] = ["pearson"]
+    levels.body["metrics"] = {"pearson": 0.125}
+    table = leaderboard([one, objects, levels], 3)
+    headings, rows = shown(table)
+    assert dict(zip(headings, rows[0], strict=True)) == {
+        "rank": "1",
+        "backbone": "a",
+        "similarity": "global",
+        "weights": "pretrained",
+        "mean_map %": "50.0",
+        "one.map_rop[M] %": "25.0",
+        "one.map %": "50.0",
+        "two.ns_score": "3.5",
+        "two.map %": "50.0",
+        "z.pearson %": "12.5",
+        "images_per_s": "10.0",
+    }
 
 
 def test_report_rebuilds_the_tables_from_the_records(bench: Bench, folder: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Pa
     assert list(board[0]) == [
         *("rank", "backbone", "similarity", "weights", "status"),
         *(f"disc:small.{metric}" for metric in metrics),
-        *("mean_map", "n_datasets", "complete", "embed_dim", "params_m", "images_per_s", "device"),
+        *("mean_map", "n_datasets", "complete", "limit", "embed_dim", "params_m", "images_per_s", "device"),
         *("licence", "non_commercial"),
     ]
     best = next(row for row in board if row["backbone"] == "efficientnet_lite0" and row["similarity"] == "global")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bench.plugins import natural
-from bench.ranking import competition_ranks, rankable
+from bench.ranking import rankable, ranks_within
 from bench.records import Record
 from bench.similarity import Similarity
 
@@ -17,6 +17,7 @@ TRAILING = (
     "mean_map",
     "n_datasets",
     "complete",
+    "limit",
     "embed_dim",
     "params_m",
     "images_per_s",
@@ -49,20 +50,27 @@ def scores(records: Sequence[Record]) -> pd.DataFrame:
 def leaderboard(records: Sequence[Record], n_datasets: int) -> pd.DataFrame:
     """One row per backbone and similarity, ranked by mean_map; incomplete and random rows stand below, unranked.
 
+    Rows measured on a sample (`limit`) are ranked among themselves alone.
+
     n_datasets: of the run, whether they have records yet or not.
     """
     ordered = sorted(records, key=_order)
     columns = score_columns(ordered)
     rows = [_row(list(cells), columns, n_datasets) for _, cells in groupby(ordered, key=_line)]
-    ranks = competition_ranks(
-        [r["mean_map"] if rankable(r["status"], r["complete"], r["weights"]) else None for r in rows]
+    ranks = ranks_within(
+        [r["mean_map"] if rankable(r["status"], r["complete"], r["weights"]) else None for r in rows],
+        [r["limit"] for r in rows],
     )
     table = pd.DataFrame(
         [row | {"rank": rank} for row, rank in zip(rows, ranks, strict=True)],
         columns=[*LEADING, *columns, *TRAILING],
     )
     table = table.astype(
-        {"rank": "Int64", **dict.fromkeys([*columns, "mean_map", "params_m", "images_per_s"], "float64")}
+        {
+            "rank": "Int64",
+            "limit": "Int64",
+            **dict.fromkeys([*columns, "mean_map", "params_m", "images_per_s"], "float64"),
+        }
     )
     return table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
 
@@ -76,8 +84,9 @@ def score_columns(records: Iterable[Record]) -> list[str]:
 def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[str, Any]:
     first = cells[0]
     values = {f"{c.cell.dataset}.{name}": value for c in cells for name, value in c.body["metrics"].items()}
-    maps = [c.body["metrics"]["map"] for c in cells if c.status == "ok"]
-    complete = len(maps) == n_datasets
+    n_scored = sum(c.status == "ok" for c in cells)
+    complete = n_scored == n_datasets
+    maps = [value for c in cells if (value := c.body["metrics"].get("map")) is not None]
     statuses = {c.status for c in cells}
     return {
         "backbone": first.cell.backbone,
@@ -85,9 +94,10 @@ def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[s
         "weights": first.weights,
         "status": next(status for status in ("failed", "unavailable", "ok") if status in statuses),
         **{column: values.get(column) for column in columns},
-        "mean_map": sum(maps) / len(maps) if complete else None,
-        "n_datasets": len(maps),
+        "mean_map": sum(maps) / len(maps) if complete and maps else None,
+        "n_datasets": n_scored,
         "complete": complete,
+        "limit": first.body["dataset"]["limit"],
         "embed_dim": first.body["backbone"]["embed_dim"],
         "params_m": next((p for c in cells if (p := c.body["backbone"]["params_m"]) is not None), None),
         "images_per_s": _images_per_s(cells),

@@ -7,11 +7,17 @@ import pandas as pd
 
 from bench.records import Record
 
-#: The columns a person reads first: of each dataset its main metrics.
+#: The columns a person reads first: of each dataset its main metric, which is its first, and these.
 SHOWN_METRICS = ("map", "micro_ap", "recall@p90")
+#: Metrics that are no share of anything.
+NO_PERCENT = ("ns_score",)
 
 NON_COMMERCIAL = "†"
 NON_COMMERCIAL_NOTE = f"{NON_COMMERCIAL} the licence of these weights forbids commercial use."
+SAMPLE_NOTE = (
+    "a sample of that many queries of each dataset, with what answers them; the scores are not those of "
+    "the whole datasets."
+)
 RANDOM_NOTE = "weights=random: these rows test the harness and say nothing of the backbones; they are not ranked."
 
 
@@ -20,15 +26,28 @@ def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
     Rows without any score are left out: `missing` tells why they have none.
     """
-    scores = [column for column in table.columns if column.rpartition(".")[2] in SHOWN_METRICS]
+    scores = _shown_scores(table)
     headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s"]
-    percent = {"mean_map", *scores}
+    percent = {"mean_map", *(column for column in scores if _metric(column) not in NO_PERCENT)}
     scored = table[table["n_datasets"] > 0]
     marked = scored.assign(
         backbone=scored["backbone"].where(~scored["non_commercial"].astype(bool), scored["backbone"] + NON_COMMERCIAL)
     )
     rows = [[_text(row[heading], heading in percent) for heading in headings] for row in marked.to_dict("records")]
     return [f"{h} %" if h in percent else h for h in headings], rows
+
+
+def _shown_scores(table: pd.DataFrame) -> list[str]:
+    shown: dict[str, list[str]] = {}
+    for column in (column for column in table.columns if "." in column):
+        of_dataset = shown.setdefault(column.rpartition(".")[0], [])
+        if not of_dataset or _metric(column) in SHOWN_METRICS:
+            of_dataset.append(column)
+    return [column for columns in shown.values() for column in columns]
+
+
+def _metric(column: str) -> str:
+    return column.rpartition(".")[2]
 
 
 def markdown(table: pd.DataFrame, records: Sequence[Record]) -> str:
@@ -46,6 +65,7 @@ def notes(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
     changed = {"Preprocessing": (body["preprocess"]["mode"], "official"), "Post-processing": (_post(body), "")}
     return [
         *([RANDOM_NOTE] if any(record.weights == "random" for record in records) else []),
+        *([f"limit={limit}: {SAMPLE_NOTE}"] if (limit := body["dataset"]["limit"]) is not None else []),
         *([NON_COMMERCIAL_NOTE] if table.loc[table["n_datasets"] > 0, "non_commercial"].any() else []),
         *(f"{name} of all rows: {value}." for name, (value, usual) in changed.items() if value != usual),
     ]
