@@ -27,6 +27,10 @@ class DatasetError(BenchError):
     """A dataset whose files or ground truth are missing or contradict each other."""
 
 
+class DatasetUnavailable(DatasetError):
+    """A published dataset that is not on this machine; the sentence says where it is to be had."""
+
+
 class DescriptorError(BenchError):
     """Descriptors that cannot be compared: not finite, zero, or of different dimensions."""
 

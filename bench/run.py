@@ -14,7 +14,7 @@ from bench import cells, plan
 from bench.background import Background, Loaded
 from bench.cells import Failure, Outcome
 from bench.describe import Loading, describe
-from bench.errors import WeightsUnavailable
+from bench.errors import DatasetUnavailable, WeightsUnavailable
 from bench.evaluate import evaluate
 from bench.interfaces import Backbone, Dataset, ImageFile, Split
 from bench.manifest import Manifest, hashes, manifest, unique_images
@@ -252,7 +252,7 @@ def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:
     """The result of `work`, or why it has none: whatever a plugin raises, the other cells go on."""
     try:
         return work()
-    except WeightsUnavailable as error:
+    except (WeightsUnavailable, DatasetUnavailable) as error:
         return Failure("unavailable", phase, type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001 - one failing cell never stops the others; its record says why
         return Failure("failed", phase, type(error).__name__, str(error) or type(error).__name__)

@@ -77,12 +77,13 @@ def _post(body: Mapping[str, Any]) -> str:
 
 
 def missing(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Reason -> the backbones, or cells, that have no scores because of it."""
+    """Reason -> the backbones, datasets or cells that have no scores because of it."""
     found: dict[str, list[str]] = {}
     for record in records:
         if record.status != "ok":
             error = record.body["error"]
-            name = record.cell.backbone if error["phase"] == "weights" else str(record.cell)
+            whole = {"weights": record.cell.backbone, "dataset": record.cell.dataset}
+            name = whole.get(error["phase"], str(record.cell))
             names = found.setdefault(f"{record.status}: {error['message']}", [])
             if name not in names:
                 names.append(name)
