@@ -1,5 +1,6 @@
 """Folders in the form of the DISC21 copy-detection set: references/, queries/, ground_truth.csv."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from bench.interfaces import GroundTruth, ImageFile, Split
 from datasets import _csv
 
 GROUND_TRUTH = "ground_truth.csv"
+COLUMNS = ("query_id", "reference_id")
+
+#: The number of a line in a ground truth, a query and a reference, or "" where the query has no match.
+Row = tuple[int, str, str]
 
 
 def read(folder: Path) -> Split:
@@ -19,18 +24,32 @@ def read(folder: Path) -> Split:
     without a match has no row, or an empty reference_id. An image's id is its role and name, as in "queries/q1": a
     copy may be called after its original. Raises DatasetError naming the file and row that is wrong.
     """
-    queries, references = _images(folder / "queries"), _images(folder / "references")
+    queries, references = images(folder / "queries"), images(folder / "references")
+    return judged(queries, references, folder / GROUND_TRUTH, rows(folder / GROUND_TRUTH))
+
+
+def rows(path: Path) -> list[Row]:
+    """The rows of a ground truth with the header query_id, reference_id. Raises DatasetError as `_csv.read` does."""
+    return [(line, row["query_id"], row["reference_id"]) for line, row in _csv.read(path, COLUMNS)]
+
+
+def judged(
+    queries: tuple[ImageFile, ...], references: tuple[ImageFile, ...], path: Path, pairs: Iterable[Row]
+) -> Split:
+    """The split of these images by the rows of the ground truth at `path`.
+
+    Raises DatasetError for a row that names an unknown image or stands there twice.
+    """
     row_of = {image.path.stem: row for row, image in enumerate(references)}
     found: dict[str, list[int]] = {image.path.stem: [] for image in queries}
-    for line, row in _csv.read(folder / GROUND_TRUTH, ("query_id", "reference_id")):
-        query, reference = row["query_id"], row["reference_id"]
-        where = f"{folder / GROUND_TRUTH}, line {line}"
+    for line, query, reference in pairs:
+        where = f"{path}, line {line}"
         if query not in found:
-            raise DatasetError(f"{where}: there is no query image '{query}' in {folder / 'queries'}")
+            raise DatasetError(f"{where}: there is no query image '{query}' in {queries[0].path.parent}")
         if not reference:
             continue
         if reference not in row_of:
-            raise DatasetError(f"{where}: there is no reference image '{reference}' in {folder / 'references'}")
+            raise DatasetError(f"{where}: there is no reference image '{reference}' in {references[0].path.parent}")
         if row_of[reference] in found[query]:
             raise DatasetError(f"{where}: the pair {query}, {reference} stands there twice")
         found[query].append(row_of[reference])
@@ -38,18 +57,19 @@ def read(folder: Path) -> Split:
     return Split(queries, references, GroundTruth(positives, tuple(np.empty(0, np.int64) for _ in queries)))
 
 
-def _images(folder: Path) -> tuple[ImageFile, ...]:
+def images(folder: Path) -> tuple[ImageFile, ...]:
+    """The images of a role, each by that and its name. Raises DatasetError where there are none or two share a name."""
     if not folder.is_dir():
         raise DatasetError(
             f"there is no folder {folder}: a DISC-form dataset has queries/, references/, {GROUND_TRUTH}"
         )
-    images: dict[str, ImageFile] = {}
+    found: dict[str, ImageFile] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES:
             image = ImageFile(f"{folder.name}/{path.stem}", path)
-            if other := images.get(image.id):
+            if other := found.get(image.id):
                 raise DatasetError(f"{other.path} and {path} share the name '{path.stem}': rename one of them")
-            images[image.id] = image
-    if not images:
+            found[image.id] = image
+    if not found:
         raise DatasetError(f"the folder {folder} holds no image")
-    return tuple(images.values())
+    return tuple(found.values())

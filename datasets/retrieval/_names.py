@@ -1,0 +1,50 @@
+"""Images and their classes, as the names of files and folders tell them."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from bench.errors import DatasetError
+from bench.images import SUFFIXES
+from bench.interfaces import ImageFile, Split
+from bench.published import Published
+from datasets.retrieval._truth import all_by_class
+
+
+def first_folder(dataset: Published, *names: str) -> Path:
+    """The first of these that the dataset's folder has; the folder itself where it has none of them."""
+    folders = (dataset.folder / name for name in names)
+    return next((folder for folder in folders if folder.is_dir()), dataset.folder)
+
+
+def images_in(dataset: Published, folder: Path) -> list[ImageFile]:
+    """The images that lie directly in a folder, in the order of their names, which are their ids with its own.
+
+    Raises DatasetError where the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}: {dataset.how_to_get}")
+    images = [
+        ImageFile(f"{folder.name}/{path.name}", path)
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
+    if not images:
+        raise DatasetError(f"the folder {folder} holds no image: {dataset.how_to_get}")
+    return images
+
+
+def by_folder(dataset: Published, folder: Path, left_out: Collection[str] = ()) -> Split:
+    """A sub-folder a class: every image is query and database, the others of its class are its positives.
+
+    Raises DatasetError where there is no sub-folder, one holds no image, or no two images are of one class.
+    """
+    folders = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and path.name not in left_out
+    )
+    classes = [images_in(dataset, path) for path in folders]
+    if all(len(images) < 2 for images in classes):
+        raise DatasetError(f"no sub-folder of {folder} holds two images, one to find the other: {dataset.how_to_get}")
+    labels = [label for label, images in enumerate(classes) for _ in images]
+    return all_by_class([image for images in classes for image in images], labels)
