@@ -89,6 +89,12 @@ def _files(made: Dataset) -> str:
     return "downloadable" if made.downloads else "bring by hand"
 
 
+def generators() -> list[dict[str, Any]]:
+    """Every kind of synthetic copies."""
+    made = [entry.create(explicit=False).item for entry in plugins.generators.entries()]
+    return [{"name": item.name, "description": item.description} for item in made]
+
+
 def similarities() -> list[dict[str, Any]]:
     """Every form of similarity."""
     return [{"name": form, "description": meaning} for form, meaning in FORMS.items()]

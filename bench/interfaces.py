@@ -6,7 +6,7 @@ A plugin module imports this module, `bench.plugins` to register itself, and whe
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -18,6 +18,8 @@ from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from bench.sources import Source
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -272,4 +274,53 @@ class Dataset(ABC):
         """The images and ground truth, made or downloaded where they are not here yet.
 
         Raises DatasetError where files are missing or the ground truth names unknown images.
+        """
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a set of synthetic copies is made; None leaves a choice to the generator.
+
+    queries: with and without a match, for each area. distractors: database images that no query copies.
+    unmatched: share of the queries that have no match. size: long side in pixels of every image written.
+    painter, masks, level: as the command line takes them. areas: shares of the query that the original takes, each
+    gets its queries; none for the generator's own. feather: width in pixels of the ramp at a seam. jpeg: quality of
+    every image written. workers: threads.
+    """
+
+    queries: int | None = None
+    distractors: int | None = None
+    unmatched: float = 0.2
+    size: int = 512
+    seed: int = 0
+    painter: str | None = None
+    masks: str | None = None
+    level: str | None = None
+    areas: tuple[float, ...] = ()
+    feather: int = 0
+    jpeg: int = 90
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Generator(ABC):
+    """A kind of synthetic copies that can be made of any images."""
+
+    name: str
+    description: str
+
+    @abstractmethod
+    def make(
+        self,
+        source: "Source",
+        backgrounds: "Source | None",
+        folder: Path,
+        recipe: Recipe,
+        progress: Callable[[int, int], object],
+    ) -> None:
+        """Write queries/, references/, pairs.csv and manifest.json into the new `folder`; whole or not at all.
+
+        backgrounds: other images to paste into, or None for some of the source. progress: called with the number of
+        images done and of all. Raises UsageError for a recipe that cannot be, DatasetError for bad masks or too few
+        images, ImageError for an image that cannot be read.
         """

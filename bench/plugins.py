@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from bench.errors import UsageError
-from bench.interfaces import Backbone, Dataset
+from bench.interfaces import Backbone, Dataset, Generator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -212,8 +212,10 @@ class Registry(Generic[T]):
 
 backbones: Registry[Backbone] = Registry("backbone", "backbones", lambda item, options: item.configured(options))
 datasets: Registry[Dataset] = Registry("dataset", "datasets")
+generators: Registry[Generator] = Registry("kind of synthetic copies", "datasets")
 register_backbone = backbones.register
 register_dataset = datasets.register
+register_generator = generators.register
 
 
 def load_file(path: Path) -> None:

@@ -1,0 +1,157 @@
+"""The five compositions: from an original to a query that copies a part of it. Pure functions of their generator."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from datasets.demo._rng import Rng
+from datasets.synthetic._hard import hardened
+from datasets.synthetic._painters import Painter, painted
+from datasets.synthetic._regions import (
+    Mask,
+    PixelBox,
+    Pixels,
+    above_diagonal,
+    blob,
+    bounds,
+    inside,
+    mixed,
+    ramp,
+    random_box,
+)
+
+CUT_SHARES = (0.1, 0.9)  # CutMix (Yun et al. 2019) draws from Beta(1, 1), which is uniform; nearly nothing is no copy
+OBJECT_SHARES = (0.1, 0.5)
+PATCH_SHARE = 0.25
+INPAINT_SHARE = 0.75
+LARGEST = 2.0  # of an object's sides beside those that cover the background: then little of it would be seen
+HALVINGS = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a query is made of.
+
+    original, other: uint8 [H, W, 3], of any two shapes. mask: of the original's object, 8 bits at its size, for
+    segmix. painter: for the kinds that paint. feather: width in pixels of the ramp at the seam.
+    """
+
+    original: Pixels
+    other: Pixels
+    mask: Image.Image | None = None
+    painter: Painter | None = None
+    feather: int = 0
+    hard: bool = False
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A query. area: its share that is the original's, pixels weighted by how much; box: around that part."""
+
+    pixels: Pixels
+    area: float
+    box: PixelBox
+    transformation: str
+
+
+#: A composition takes the share of the query that the original is to have, or None for the kind's own.
+Composition = Callable[[Scene, float | None, Rng], Copy]
+
+
+def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
+    """A random box of the original in another image of its shape, at the same place or another."""
+    shape = scene.original.shape[:2]
+    left, top, right, bottom = random_box(shape, rng.real(*CUT_SHARES) if area is None else area, rng)
+    same = rng.integer(0, 1) == 0
+    x, y = rng.integer(0, shape[1] - (right - left)), rng.integer(0, shape[0] - (bottom - top))
+    box = (left, top, right, bottom) if same else (x, y, x + right - left, y + bottom - top)
+    pasted = np.zeros_like(scene.original)
+    pasted[box[1] : box[3], box[0] : box[2]] = scene.original[top:bottom, left:right]
+    weight = ramp(inside(shape, box), scene.feather)
+    pixels = mixed(covering(scene.other, shape), pasted, weight)
+    return Copy(pixels, float(weight.mean()), box, f"from={left} {top} {right} {bottom}")
+
+
+def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
+    """The original's object, scaled, in another image."""
+    assert scene.mask is not None
+    wanted = rng.real(*OBJECT_SHARES) if area is None else area
+    cutout = Image.fromarray(scene.original)
+    cutout.putalpha(scene.mask)
+    cutout = cutout.crop(scene.mask.getbbox())
+    cutout, shrink, done = hardened(cutout, rng) if scene.hard else (cutout, 1.0, [])
+    height, width = scene.other.shape[:2]
+    at = rng.real(0, 1), rng.real(0, 1)
+    scale = shrink * _scale(cutout.getchannel("A"), (width, height), wanted, at)
+    placed = _placed(cutout, (width, height), scale, at)
+    alpha = np.asarray(placed.getchannel("A"), np.float32) / np.float32(255)
+    weight = np.minimum(alpha, ramp(alpha >= 0.5, scene.feather), dtype=np.float32) if scene.feather else alpha
+    pixels = mixed(scene.other, np.asarray(placed.convert("RGB")), weight)
+    box = bounds(weight > 0) if weight.any() else (0, 0, 0, 0)
+    return Copy(pixels, float(weight.mean()), box, "; ".join([f"scale={scale:.3f}", *done]))
+
+
+def outpaint_diagonal(scene: Scene, area: float | None, rng: Rng) -> Copy:
+    """The half of the original above one of its diagonals; below it the rest is painted anew."""
+    rising = rng.integer(0, 1) == 0
+    kept = above_diagonal(scene.original.shape[:2], 0.5 if area is None else area, rising)
+    return _repainted(scene, ~kept, rng, f"diagonal={'rising' if rising else 'falling'}")
+
+
+def outpaint_patch(scene: Scene, area: float | None, rng: Rng) -> Copy:
+    """A box of the original; around it the rest is painted anew."""
+    shape = scene.original.shape[:2]
+    kept = inside(shape, random_box(shape, PATCH_SHARE if area is None else area, rng))
+    return _repainted(scene, ~kept, rng, "")
+
+
+def inpaint(scene: Scene, area: float | None, rng: Rng) -> Copy:
+    """The original with a smooth region painted anew."""
+    hole = blob(scene.original.shape[:2], 1 - (INPAINT_SHARE if area is None else area), rng)
+    return _repainted(scene, hole, rng, f"painted={' '.join(map(str, bounds(hole)))}")
+
+
+def covering(image: Pixels, shape: tuple[int, int]) -> Pixels:
+    """The largest middle part of an image of that form, scaled to that shape."""
+    height, width = shape
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC))
+
+
+def _repainted(scene: Scene, hole: Mask, rng: Rng, transformation: str) -> Copy:
+    assert scene.painter is not None
+    other = covering(scene.other, hole.shape)
+    new = painted(scene.painter, scene.original, hole, other, rng)
+    weight = ramp(hole, scene.feather)
+    pixels = mixed(scene.original, new, weight)
+    return Copy(pixels, float((1 - weight).mean()), bounds(weight < 1), transformation)
+
+
+def _placed(cutout: Image.Image, size: tuple[int, int], scale: float, at: tuple[float, float]) -> Image.Image:
+    """The object, scaled, on a transparent canvas of (width, height); `at` 0..1 from one edge to the other.
+
+    An object larger than the canvas stands over its edges.
+    """
+    scaled = cutout.resize(_times(cutout.size, scale), Image.Resampling.BICUBIC)
+    canvas = Image.new(cutout.mode, size)
+    left, top = (round(a * (whole - part)) for a, whole, part in zip(at, size, scaled.size, strict=True))
+    canvas.paste(scaled, (left, top))
+    return canvas
+
+
+def _scale(alpha: Image.Image, size: tuple[int, int], wanted: float, at: tuple[float, float]) -> float:
+    """The scale at which an object covers the wanted share of a canvas, or the nearest it can."""
+    low, high = 0.0, LARGEST * max(size[0] / alpha.width, size[1] / alpha.height)
+    # a smaller canvas says the same, and faster
+    reduction = max(1, max(size) // 128)
+    small = _times(size, 1 / reduction)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        seen = np.asarray(_placed(alpha, small, middle / reduction, at)).mean() / 255
+        low, high = (middle, high) if seen < wanted else (low, middle)
+    return high
+
+
+def _times(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

@@ -1,0 +1,54 @@
+"""Images as they are copied: upright, at the size of the set, with their alpha channel where they have one."""
+
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from bench import images
+from bench.interfaces import ImageFile
+
+WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as RGB, on white where it is transparent. alpha: 8 bits, None where it is not transparent."""
+
+    rgb: Image.Image
+    alpha: Image.Image | None
+
+
+def picture(image: ImageFile) -> Picture:
+    """The image at its own size. Raises ImageError where it can't be read."""
+    rgb, alpha = images.decode(image.path, image.box), alpha_of(image)
+    if alpha is None:
+        return Picture(rgb, None)
+    return Picture(Image.composite(rgb, Image.new("RGB", rgb.size, (255, 255, 255)), alpha), alpha)
+
+
+def alpha_of(image: ImageFile) -> Image.Image | None:
+    """The alpha channel, 8 bits, where there is one that is not everywhere opaque or everywhere transparent."""
+    try:
+        with Image.open(image.path) as opened:
+            if opened.mode not in WITH_ALPHA and "transparency" not in opened.info:
+                return None
+            alpha = ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
+    except (OSError, SyntaxError, ValueError):
+        return None  # decoding it as a picture tells what is wrong
+    uniform = alpha.getextrema() in ((0, 0), (255, 255))
+    return None if uniform else cut(alpha, image)
+
+
+def cut(mask: Image.Image, image: ImageFile) -> Image.Image:
+    """What of a mask of the whole file lies in the image's box."""
+    if image.box is None:
+        return mask
+    left, top, right, bottom = (round(side) for side in image.box)
+    return mask.crop((max(0, left), max(0, top), min(mask.width, right), min(mask.height, bottom)))
+
+
+def fitted(image: Image.Image, side: int) -> Image.Image:
+    """The image scaled so that its long side is `side` pixels."""
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC)
