@@ -76,12 +76,14 @@ def _unpack(shard: Path, column: str, folder: Path) -> None:
 
 def _suffix(packed: Packed) -> str:
     try:
-        with Image.open(packed.stream, formats=list(FORMATS)) as image:
-            found = FORMATS[str(image.format)]
+        with Image.open(packed.stream) as image:
+            kind = image.format
     except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"{packed.where} is no image ({error}): replace it or leave it out") from error
+        raise DatasetError(f"{packed.where} is no image: replace it or leave it out") from error
+    if kind not in FORMATS:
+        raise DatasetError(f"{packed.where} is an image of the kind {kind}: convert it to JPEG or PNG, or leave it out")
     packed.stream.seek(0)
-    return found
+    return FORMATS[kind]
 
 
 def _of_tar(shard: Path) -> Iterator[Packed]:

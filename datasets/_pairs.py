@@ -1,5 +1,6 @@
 """Folders of images with a pairs.csv: which image is a copy of which, or answers it."""
 
+import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ def read(folder: Path) -> Split:
         raise DatasetError(f"{path} names no query: write a row per pair")
     answers = {reference for query in asked.values() for reference in query.matches}
     database = tuple(image for image in images.values() if image.id in answers or image.id not in asked)
+    if not database:
+        raise DatasetError(f"{path} names every image as a query without a match: add images to be searched")
     queries = tuple(image for image in images.values() if image.id in asked)
     row_of = {image.id: row for row, image in enumerate(database)}
     found = [asked[image.id] for image in queries]
@@ -61,9 +64,9 @@ def read(folder: Path) -> Split:
 def has_levels(folder: Path) -> bool:
     """Whether the header of the folder's pairs.csv names levels; False where it can't be told, as `read` explains."""
     try:
-        with (folder / PAIRS).open(encoding="utf-8-sig") as stream:
-            return "level" in [name.strip('"') for name in stream.readline().strip().split(",")]
-    except (OSError, UnicodeDecodeError):
+        with (folder / PAIRS).open(newline="", encoding="utf-8-sig") as stream:
+            return "level" in next(csv.reader(stream), ())
+    except (OSError, UnicodeDecodeError, csv.Error):
         return False
 
 

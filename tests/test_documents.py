@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from bench.records import RunFolder
 from tests.conftest import ROOT, Bench
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
@@ -28,10 +29,10 @@ def test_a_dataset_in_ten_lines(photo: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "mine.py").write_text(EXAMPLES[1])
     image = Image.open(photo).convert("RGB")
-    for name, left in (("cat", 0), ("ear", 200)):
-        for number in range(3):
-            image.crop((left + number, 0, left + 200, 200)).save(tmp_path / "photos" / f"{name}_{number}.jpg")
-    command = [sys.executable, "-m", "bench", "run", "--plugin", "mine.py", "--datasets", "photos"]
+    for scene, left in (("7", 0), ("12", 200)):
+        for view in range(3):
+            image.crop((left + view, 0, left + 200, 200)).save(tmp_path / "photos" / f"{scene}_{view}.jpg")
+    command = [sys.executable, "-m", "bench", "run", "--plugin", "mine.py", "--datasets", "scenes"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         [*command, "--backbones", "dhash", "--similarities", "global", "--output", "out"],
@@ -42,11 +43,12 @@ def test_a_dataset_in_ten_lines(photo: Path, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     row = next(csv.DictReader((tmp_path / "out/leaderboard.csv").open()))
-    assert (row["photos.map"], row["photos.hit@1"], row["complete"]) == ("1.0", "1.0", "True")
+    assert (row["scenes.map"], row["scenes.hit@1"], row["complete"]) == ("1.0", "1.0", "True")
+    (record,) = RunFolder.existing(tmp_path / "out").records()
+    assert [record.body["dataset"][name] for name in ("n_queries", "n_database", "n_pairs")] == [2, 4, 4]
 
 
 def test_the_committed_tables_follow_from_their_records(tmp_path: Path) -> None:
-    from bench.records import RunFolder
     from bench.report import write_tables
 
     folder = ROOT / "results/reference/demo"
