@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bench import cli_make
+from bench import cli_datasets, cli_make
 from bench.errors import BenchError, Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_make.app, name="make")
+app.add_typer(cli_datasets.app, name="datasets")
 
 
 class WeightsChoice(StrEnum):
@@ -49,6 +50,7 @@ class Fetchable(StrEnum):
     """What `fetch` can fetch."""
 
     backbones = "backbones"
+    datasets = "datasets"
 
 
 WeightsDir = Annotated[
@@ -164,26 +166,34 @@ def run(
 @app.command()
 def fetch(
     what: Annotated[Fetchable, typer.Argument(help="What to fetch.")],
-    names: Annotated[str, typer.Argument(help="Names, groups, globs, as `run --backbones` takes them.")] = "candidates",
+    names: Annotated[
+        str | None,
+        typer.Argument(help="Names, groups, globs, as `run` takes them.  [default for backbones: candidates]"),
+    ] = None,
     weights_dir: WeightsDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Download the weights that are not here yet; goes on where an earlier call stopped."""
+    """Download the weights or datasets that are not here yet; goes on where an earlier call stopped."""
     from bench import console, plugins
     from bench import fetch as fetching
     from bench.weights import Network, WeightsStore
 
     _load(plugin)
-    chosen = [c.item for c in plugins.backbones.select(names)]
-    # nothing is loaded, so no code is run
-    files = WeightsStore(Network(offline=False), weights_dir, allow_code=True)
     with console.fetching() as watch:
         try:
-            results = fetching.backbones(chosen, files, watch)
+            if what is Fetchable.datasets:
+                if weights_dir is not None:
+                    raise UsageError("--weights-dir is for backbones: leave it out")
+                results = fetching.datasets([c.item for c in plugins.datasets.select(names or "")], watch)
+            else:
+                # nothing is loaded, so no code is run
+                files = WeightsStore(Network(offline=False), weights_dir, allow_code=True)
+                chosen = plugins.backbones.select("candidates" if names is None else names)
+                results = fetching.backbones([c.item for c in chosen], files, watch)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was received is kept, and the same command goes on") from None
     console.print_fetched(results)
-    if any(result.outcome == "failed" for result in results):
+    if any(result.problem for result in results):
         raise typer.Exit(3)
 
 

@@ -26,6 +26,9 @@ from bench.fetch import Fetched, Watch
 from bench.plan import Definition
 from bench.records import Record
 from bench.report.text import missing, notes, shown
+from bench.verify import Verified
+
+NAMED = 10  # files that are named of those that are missing
 
 # no markup: names such as chunked@16[norm=chunk] are text, not styles; in a file a path stays in one piece
 out = Console(width=None if os.isatty(1) else 1000, markup=False, highlight=False)
@@ -103,13 +106,34 @@ def print_fetched(results: Sequence[Fetched]) -> None:
     for column in drawn.columns:
         column.no_wrap, column.overflow = column.header != "path", "fold"
     for result in results:
-        file = result.obtained
-        told = (f"{file.path.stat().st_size / 1e6:.1f}", file.sha256[:16], str(file.path)) if file else ()
-        drawn.add_row(result.name, result.outcome, *told)
+        megabytes = f"{result.n_bytes / 1e6:.1f}" if result.sha256 else ""
+        files = f"{len(result.sha256)} files" if len(result.sha256) > 1 else "".join(result.sha256)[:16]
+        drawn.add_row(result.name, result.outcome, megabytes, files, str(result.path or ""))
     out.print(drawn)
     for result in results:
         if result.problem:
             out.print(f"{result.name}: {result.problem}", soft_wrap=True)
+
+
+def print_verified(results: Sequence[Verified]) -> None:
+    """How complete every dataset is; below it what is missing or not as published."""
+    drawn = Table("name", "state", "counts", "manifest", box=SIMPLE_HEAD, pad_edge=False)
+    drawn.columns[0].no_wrap = True
+    for result in results:
+        counts = ", ".join(
+            f"{name} {count.found}" + (f" of {count.published}" if count.published is not None else "")
+            for name, count in result.counts.items()
+        )
+        drawn.add_row(result.name, result.state, counts, (result.manifest_sha256 or "")[:16])
+    out.print(drawn)
+    for result in results:
+        for problem in result.problems:
+            out.print(f"{result.name}: {problem}", soft_wrap=True)
+        for what, names in (("missing", result.missing), ("no readable image", result.unreadable)):
+            if names:
+                more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+                named = ", ".join(names[:NAMED]) + more
+                out.print(f"{result.name}: {what} ({len(names):,}): {named}", soft_wrap=True)
 
 
 def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence[Path]) -> None:

@@ -1,25 +1,48 @@
 """Brings what runs would download, so that they need no network."""
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from bench.errors import BenchError
-from bench.interfaces import Backbone
-from bench.weights import Obtained, WeightsStore
+from filelock import FileLock
+
+from bench.archives import ArchiveError, Limits, unpack
+from bench.download import download
+from bench.errors import BenchError, DatasetError
+from bench.files import sha256_file, sha256_text, write_json
+from bench.interfaces import Backbone, Dataset, ImageFile
+from bench.published import Download, Published, missing_images
+from bench.weights import WeightsStore
 
 #: Told the name of what is being downloaded, the bytes that are there, and how many there will be.
 Watch = Callable[[str, int, int | None], object]
 
+#: In a dataset's folder: what was downloaded into it, by address.
+DOWNLOADS = "downloads.json"
+MOST_MEMBERS = 5_000_000
+#: Bytes that an archive may unpack to: photographs hardly shrink, masks and tables of numbers much more.
+MOST_BYTES = 1_000_000_000
+MOST_GROWTH = 20
+
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of one backbone's weights. problem: why it failed."""
+    """What became of one backbone's weights, or of one dataset. problem: why it is not here.
+
+    path: the file or folder. sha256: of each file that was downloaded, n_bytes: of all of them.
+    """
 
     name: str
-    outcome: Literal["here", "fetched", "nothing to fetch", "failed"]
-    obtained: Obtained | None = None
+    outcome: Literal["here", "fetched", "nothing to fetch", "by hand", "failed"]
+    path: Path | None = None
+    n_bytes: int = 0
+    sha256: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -38,4 +61,175 @@ def _backbone(backbone: Backbone, store: WeightsStore, watch: Watch) -> Fetched:
         return Fetched(backbone.name, "failed", problem=str(error))
     if obtained is None:
         return Fetched(backbone.name, "nothing to fetch")
-    return Fetched(backbone.name, "here" if here else "fetched", obtained)
+    n_bytes = obtained.path.stat().st_size
+    return Fetched(backbone.name, "here" if here else "fetched", obtained.path, n_bytes, (obtained.sha256,))
+
+
+def datasets(chosen: Iterable[Dataset], watch: Watch) -> Sequence[Fetched]:
+    """Download and unpack every dataset, each failure alone."""
+    return [_dataset(dataset, watch) for dataset in chosen]
+
+
+def _dataset(dataset: Dataset, watch: Watch) -> Fetched:
+    if not isinstance(dataset, Published):
+        return Fetched(dataset.name, "nothing to fetch")
+    try:
+        if not dataset.downloads:
+            dataset.load()
+            return Fetched(dataset.name, "here", dataset.folder)
+        outcome: Literal["fetched", "here"] = "fetched" if _Fetch(dataset, watch).bring() else "here"
+        _require_complete(dataset)
+        known = recorded(dataset.folder).values()
+    except (BenchError, OSError) as error:
+        return Fetched(dataset.name, "failed" if dataset.downloads else "by hand", problem=str(error))
+    n_bytes, hashes = sum(file["bytes"] for file in known), tuple(file["sha256"] for file in known)
+    return Fetched(dataset.name, outcome, dataset.folder, n_bytes, hashes)
+
+
+def _require_complete(dataset: Published) -> None:
+    try:
+        dataset.load()
+    except DatasetError as error:
+        raise DatasetError(
+            f"all that can be downloaded of {dataset.name} was fetched, but {error}; bring what is missing from "
+            f"{dataset.homepage}, or delete {dataset.folder / DOWNLOADS} to fetch all of it again"
+        ) from error
+
+
+def recorded(folder: Path) -> dict[str, dict[str, Any]]:
+    """What was downloaded into a dataset's folder: address -> sha256, bytes.
+
+    Raises DatasetError where the note of it is damaged.
+    """
+    try:
+        return dict(json.loads((folder / DOWNLOADS).read_text()))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{folder / DOWNLOADS} is not as it was written ({error}): delete it") from error
+
+
+def mismatch(file: Path, sha256: str, wanted: Download, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """How a file differs from the one that was published or, where no sha256 was, fetched before; "" if it does not.
+
+    known: as `recorded` has it.
+    """
+    expected = wanted.sha256 or known.get(wanted.url, {}).get("sha256")
+    if expected and not sha256.startswith(expected):
+        return f"its sha256 is {sha256[:16]}..., expected {expected[:16]}..."
+    if wanted.md5:
+        with file.open("rb") as stream:
+            md5 = hashlib.file_digest(stream, "md5").hexdigest()
+        if md5 != wanted.md5:
+            return f"its md5 is {md5}, expected {wanted.md5}"
+    return ""
+
+
+class _Fetch:
+    """One dataset's downloads on their way: into a folder beside the dataset's, from there into it, each when whole.
+
+    What was fetched is noted in DOWNLOADS; then its archive is removed. One that is still there was interrupted.
+    """
+
+    def __init__(self, dataset: Published, watch: Watch) -> None:
+        self._dataset = dataset
+        self._watch = watch
+        self._folder = dataset.folder.resolve()  # it may be a link to another disk
+        self._work = self._folder.with_name(f".{self._folder.name}.fetching")
+
+    def bring(self) -> bool:
+        """Whether anything had to be fetched.
+
+        Raises DatasetError (too little space, another file than the published one, an archive that is refused) or
+        DownloadError; what was fetched before stays, and what was received of the next.
+        """
+        if not (self._todo() or self._work.exists()):
+            return False
+        self._work.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._work.with_suffix(".lock")):
+            todo = self._todo()  # another process may have fetched it meanwhile
+            self._require_space(todo)
+            self._work.mkdir(exist_ok=True)
+            try:
+                for wanted in todo:
+                    self._bring(wanted)
+            except BaseException:
+                if all(path.suffix == ".lock" for path in self._work.iterdir()):
+                    shutil.rmtree(self._work)
+                raise
+            shutil.rmtree(self._work)
+        return bool(todo)
+
+    def _todo(self) -> Sequence[Download]:
+        known, wanted = recorded(self._folder), self._dataset.downloads
+        interrupted = [download for download in wanted if self._received(download).is_file()]
+        try:
+            missing = missing_images(self._dataset.read())
+        except (DatasetError, OSError):
+            missing = None
+        if missing is not None and not (missing or known or interrupted):
+            return ()  # it was brought by hand
+        return [d for d in wanted if d.url not in known or d in interrupted or self._is_gone(d, missing or ())]
+
+    def _is_gone(self, fetched: Download, missing: Sequence[ImageFile]) -> bool:
+        place = self._dataset.folder / fetched.path
+        if fetched.unpack:
+            return any(image.path.is_relative_to(place) for image in missing)
+        return not place.is_file()
+
+    def _received(self, wanted: Download) -> Path:
+        # files of one name may come from different addresses
+        return self._work / f"{sha256_text(wanted.url)[:8]}-{_filename(wanted)}"
+
+    def _require_space(self, todo: Sequence[Download]) -> None:
+        """All files unpacked, which photographs hardly are larger than, and the largest archive beside them."""
+        archives = [download.megabytes or 0 for download in todo if download.unpack]
+        needed = sum(download.megabytes or 0 for download in todo) + max(archives, default=0)
+        free = shutil.disk_usage(self._work.parent).free / 1e6
+        if needed > free:
+            raise DatasetError(
+                f"{self._dataset.name} needs about {needed:,.0f} MB in {self._work.parent}, where {free:,.0f} MB are "
+                "free: make room, or name a folder on another disk by BENCH_DATASETS"
+            )
+
+    def _bring(self, wanted: Download) -> None:
+        known, place, received = recorded(self._folder), self._folder / wanted.path, self._received(wanted)
+        if not wanted.unpack and place.is_file():
+            sha256 = sha256_file(place)
+            if why := mismatch(place, sha256, wanted, known):
+                raise DatasetError(f"{place} is not the file that is to be fetched ({why}): delete or move it")
+        else:
+            sha256 = self._download(wanted, received, known)
+            if wanted.unpack:
+                self._unpack(wanted, received, place)
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                received.replace(place)
+        n_bytes = (received if wanted.unpack else place).stat().st_size
+        note = self._work / DOWNLOADS  # nothing half-made is ever in the dataset's own folder
+        write_json(note, dict(sorted({**known, wanted.url: {"sha256": sha256, "bytes": n_bytes}}.items())))
+        note.replace(self._folder / DOWNLOADS)
+        received.unlink(missing_ok=True)
+
+    def _download(self, wanted: Download, received: Path, known: Mapping[str, Mapping[str, Any]]) -> str:
+        sha256 = download(
+            wanted.url, received, on_progress=partial(self._watch, f"{self._dataset.name} {_filename(wanted)}")
+        )
+        if why := mismatch(received, sha256, wanted, known):
+            received.unlink()
+            accept = "" if wanted.sha256 or wanted.md5 else f"; to accept it delete {self._folder / DOWNLOADS}"
+            raise DatasetError(f"{wanted.url} is not the file that it should be ({why}){accept}")
+        return sha256
+
+    def _unpack(self, wanted: Download, archive: Path, place: Path) -> None:
+        limits = Limits(MOST_MEMBERS, max(MOST_BYTES, MOST_GROWTH * archive.stat().st_size))
+        shown = partial(self._watch, f"{self._dataset.name} {_filename(wanted)}, unpacked")
+        try:
+            unpack(archive, place, limits, wanted.inner, shown)
+        except ArchiveError:
+            archive.unlink()
+            raise
+
+
+def _filename(wanted: Download) -> str:
+    return unquote(PurePosixPath(urlsplit(wanted.url).path).name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import paths
-from bench.errors import DatasetError
+from bench.errors import DatasetError, DatasetUnavailable
 from bench.interfaces import Dataset, ImageFile, Split
 
 NAMED_MISSING = 3  # missing files that an error names
@@ -17,15 +17,17 @@ class Download:
     """A file of a dataset on the web.
 
     path: where it belongs in the dataset's folder: the file itself, or the folder that the archive is unpacked into.
-    sha256, md5: of the file, where published. megabytes: about how much is downloaded, in 1e6 bytes.
+    sha256, md5: of the file, where published. megabytes: about how much is downloaded, in 1e6 bytes, where known.
+    inner: archives in the archive, as paths in it; they are unpacked where they lie and removed.
     """
 
     url: str
     path: str
     unpack: bool
-    megabytes: float
+    megabytes: float | None = None
     sha256: str | None = None
     md5: str | None = None
+    inner: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Published(Dataset):
 
     directory: where it lies, None for the folder of its name beside the other datasets.
     layout: what is expected in the folder. homepage: where it is to be had by hand. licence, citation: of the dataset.
-    downloads: its files where a public download exists. counts: what a complete copy has (queries, database,
-    positives, ...), as published.
+    downloads: its files where a public download exists. counts: what a complete copy has, as published, by attributes
+    of `bench.manifest.Manifest` such as n_queries and n_database.
     """
 
     directory: Path | None = field(kw_only=True)
@@ -69,10 +71,10 @@ class Published(Dataset):
 
     def load(self) -> Split:
         if not self.folder.is_dir():
-            raise DatasetError(f"the dataset {self.name} is not here: {self.how_to_get}")
+            raise DatasetUnavailable(f"the dataset {self.name} is not here: {self.how_to_get}")
         split = self.read()
         if missing := missing_images(split):
-            named = ", ".join(str(image.path.relative_to(self.folder)) for image in missing[:NAMED_MISSING])
+            named = ", ".join(within(self.folder, image.path) for image in missing[:NAMED_MISSING])
             more = f" and {len(missing) - NAMED_MISSING} more" if len(missing) > NAMED_MISSING else ""
             raise DatasetError(f"{self.folder} lacks {named}{more}: {self.how_to_get}")
         return split
@@ -82,3 +84,8 @@ def missing_images(split: Split) -> Sequence[ImageFile]:
     """Those of a split that are no files, each once."""
     files = {image.path: image for image in (*split.queries, *split.database)}
     return [image for path, image in files.items() if not path.is_file()]
+
+
+def within(folder: Path, path: Path) -> str:
+    """A path as it is told of a dataset: in its folder, or where else it lies."""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
