@@ -31,7 +31,7 @@ FORMATS = {
 #: Names of columns that hold images, the first that a file has; others are named by `FILE#COLUMN`.
 COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
 ROWS_AT_ONCE = 64
-BUFFER = 1 << 20  # bytes of a column that are read at once, whatever the size of its row groups
+BUFFER = 1 << 20  # bytes of a column that are read at once; arrow would read whole row groups, and all of them ahead
 TAR_BLOCK = 512
 
 
@@ -146,7 +146,7 @@ def _of_parquet(file: Path, column: str) -> Iterator[Packed]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(file, buffer_size=BUFFER) as table:
+        with parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False) as table:
             name = _column(file, table.schema_arrow, column)
             row = 0
             for batch in table.iter_batches(ROWS_AT_ONCE, columns=[name]):
