@@ -1,15 +1,19 @@
 """Metrics per query: what the ranks of its positives say.
 
 Ranks count from 0, after junk was removed and with ties broken against the positives. `ranks` holds one array a
-query, of the positives that were found; `n_positives` counts all of them, so a positive that was not found
-contributes 0. Queries without a positive are left out of every mean.
+query, in any order, of the positives that were found, or the same flat as `Ranks`; `n_positives` [Q] counts all of
+them, so a positive that was not found contributes 0. Queries without a positive are left out of every mean.
+
+Every function of many queries raises ValueError where no query has a positive, or for ranks that are negative,
+repeated, or more than the positives.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from bench.metrics.ranks import PerQuery, Ranks
 
 Rule = Literal["finite", "trapezoid"]
 
@@ -24,53 +28,111 @@ def average_precision(ranks: ArrayLike, n_positives: int, rule: Rule = "finite")
     ranks: integers [F], F <= n_positives, in any order. A query without positives gives nan.
     Raises ValueError for ranks that are negative, repeated, or more than the positives.
     """
-    r = np.sort(np.asarray(ranks, dtype=np.int64).ravel())
+    found, n = _checked([ranks], [n_positives])
+    return float(_average_precisions(found, n, rule)[0])
+
+
+def mean_average_precision(ranks: PerQuery, n_positives: ArrayLike, rule: Rule = "finite") -> float:
+    """Mean of `average_precision` over the queries that have a positive."""
+    found, n = _checked(ranks, n_positives)
+    return mean_of_queries(_average_precisions(found, n, rule))
+
+
+def mean_precision_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> float:
+    """Mean of the precision among the first min(k, p), p the position from 1 of the query's last positive.
+
+    The mP@k of the revisited Oxford and Paris benchmarks: a query with few positives can reach 1. A positive that was
+    not found stands beyond all that was retrieved, so that its query's precision is that among the first k.
+    """
+    found, n = _checked(ranks, n_positives)
+    last = np.zeros(len(n), np.int64)
+    last[found.query] = found.values + 1  # ranks ascend within a query: the last one stays
+    cut = np.where(found.n_found < n, k, np.minimum(last, k))
+    return mean_of_queries(_shares(_count(found, found.values < cut[found.query]), cut, n))
+
+
+def hit_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> float:
+    """Share of queries with any positive among the first k."""
+    found, n = _checked(ranks, n_positives)
+    return mean_of_queries(_shares(_count(found, found.values < k) > 0, np.ones_like(n), n))
+
+
+def recall_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> float:
+    """Mean over queries of the share of their positives that is among the first k."""
+    found, n = _checked(ranks, n_positives)
+    return mean_of_queries(_shares(_count(found, found.values < k), n, n))
+
+
+def mrr(ranks: PerQuery, n_positives: ArrayLike) -> float:
+    """Mean reciprocal rank: mean of 1 / (rank of the first positive + 1), 0 where none was found."""
+    found, n = _checked(ranks, n_positives)
+    first = found.before == 0
+    return mean_of_queries(_shares(_count(found, first / (found.values + 1)), np.ones_like(n), n))
+
+
+def r_precision(ranks: PerQuery, n_positives: ArrayLike) -> float:
+    """Mean precision among the first n, n the query's number of positives."""
+    found, n = _checked(ranks, n_positives)
+    return mean_of_queries(_shares(_count(found, found.values < n[found.query]), n, n))
+
+
+def mean_average_precision_at_r(ranks: PerQuery, n_positives: ArrayLike) -> float:
+    """MAP@R: the finite sum of average precision over the ranks below n alone (Musgrave et al., ECCV 2020)."""
+    found, n = _checked(ranks, n_positives)
+    precision = (found.before + 1) / (found.values + 1)
+    return mean_of_queries(_shares(_count(found, precision * (found.values < n[found.query])), n, n))
+
+
+def ns_score(ranks: PerQuery, n_positives: ArrayLike) -> float:
+    """Mean number of the four images of an object among the first four (UKBench; Nister and Stewenius, CVPR 2006).
+
+    The query is one of the four, and is found first: without it among the ranks, 1 + its positives among the first 3.
+    """
+    found, n = _checked(ranks, n_positives)
+    return mean_of_queries(_shares(1 + _count(found, found.values < 3), np.ones_like(n), n))
+
+
+def mean_of_queries(values: NDArray[np.float64]) -> float:
+    """Mean of those of values [Q] that are not nan. Raises ValueError where all are."""
+    exist = ~np.isnan(values)
+    if not exist.any():
+        raise ValueError("no query has a positive: the mean over queries does not exist")
+    return float(values[exist].mean())
+
+
+def _average_precisions(found: Ranks, n: NDArray[np.int64], rule: Rule) -> NDArray[np.float64]:
     if rule not in ("finite", "trapezoid"):
         raise ValueError(f"there is no rule '{rule}' of average precision: write finite or trapezoid")
-    if len(r) > n_positives or (r < 0).any() or (np.diff(r) == 0).any():
-        raise ValueError(f"ranks must be distinct, from 0 and at most {n_positives}, as many as positives: got {r}")
-    if n_positives == 0:
-        return float("nan")
-    j = np.arange(len(r))
+    r, j = found.values, found.before
     precision = (j + 1) / (r + 1)
     if rule == "trapezoid":
-        before = np.where(r == 0, 1.0, j / np.maximum(r, 1))
-        precision = (before + precision) / 2
-    return float(precision.sum() / n_positives)
+        precision = (np.where(r == 0, 1.0, j / np.maximum(r, 1)) + precision) / 2
+    return _shares(_count(found, precision), n, n)
 
 
-def mean_average_precision(
-    ranks: Sequence[ArrayLike], n_positives: Sequence[int] | NDArray[np.int64], rule: Rule = "finite"
-) -> float:
-    """Mean of `average_precision` over the queries that have a positive. Raises ValueError where none has."""
-    return _mean(ranks, n_positives, lambda r, n: average_precision(r, n, rule))
+def _count(found: Ranks, weights: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Sum of weights [F] over each query's ranks, float64 [Q]."""
+    sums: NDArray[np.float64] = np.bincount(found.query, weights, minlength=found.n_queries).astype(np.float64)
+    return sums
 
 
-def hit_at_k(ranks: Sequence[ArrayLike], n_positives: Sequence[int] | NDArray[np.int64], k: int) -> float:
-    """Share of queries with any positive among the first k."""
-    return _mean(ranks, n_positives, lambda r, n: float((r < k).any()))
+def _shares(part: NDArray[np.generic], whole: NDArray[np.int64], n_positives: NDArray[np.int64]) -> NDArray[np.float64]:
+    """part / whole [Q], nan for the queries without a positive."""
+    exist = n_positives > 0
+    shares: NDArray[np.float64] = np.divide(part, whole, out=np.full(len(exist), np.nan), where=exist)
+    return shares
 
 
-def recall_at_k(ranks: Sequence[ArrayLike], n_positives: Sequence[int] | NDArray[np.int64], k: int) -> float:
-    """Mean over queries of the share of their positives that is among the first k."""
-    return _mean(ranks, n_positives, lambda r, n: float((r < k).sum() / n))
-
-
-def mrr(ranks: Sequence[ArrayLike], n_positives: Sequence[int] | NDArray[np.int64]) -> float:
-    """Mean reciprocal rank: mean of 1 / (rank of the first positive + 1), 0 where none was found."""
-    return _mean(ranks, n_positives, lambda r, n: float(1 / (r.min() + 1)) if r.size else 0.0)
-
-
-def _mean(
-    ranks: Sequence[ArrayLike],
-    n_positives: Sequence[int] | NDArray[np.int64],
-    per_query: Callable[[NDArray[np.int64], int], float],
-) -> float:
-    if len(ranks) != len(n_positives):
-        raise ValueError(f"{len(ranks)} queries have ranks but {len(n_positives)} have a number of positives")
-    values = [
-        per_query(np.asarray(r, dtype=np.int64).ravel(), int(n)) for r, n in zip(ranks, n_positives, strict=True) if n
-    ]
-    if not values:
-        raise ValueError("no query has a positive: the mean over queries does not exist")
-    return float(np.mean(values))
+def _checked(ranks: PerQuery, n_positives: ArrayLike) -> tuple[Ranks, NDArray[np.int64]]:
+    found, n = Ranks.of(ranks), np.asarray(n_positives, dtype=np.int64)
+    if n.shape != (found.n_queries,):
+        raise ValueError(f"{found.n_queries} queries have ranks but {n.size} have a number of positives")
+    repeated = (np.diff(found.values) == 0) & (np.diff(found.query) == 0)
+    for wrong, query, what in (
+        (found.values < 0, found.query, "a negative rank"),
+        (repeated, found.query[1:], "the same rank twice"),
+        (found.n_found > n, np.arange(len(n)), "more ranks than positives"),
+    ):
+        if wrong.any():
+            raise ValueError(f"query {query[np.argmax(wrong)]} has {what}")
+    return found, n

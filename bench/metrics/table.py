@@ -1,16 +1,35 @@
 """The table of metrics: one list drives what a run can compute and what `list metrics` shows."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-from bench.errors import UsageError
-from bench.metrics.copy import micro_average_precision, recall_at_precision
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DatasetError, UsageError
+from bench.metrics import retrieval
+from bench.metrics.copy import micro_average_precision, pair_recall_at_k, recall_at_precision
 from bench.metrics.judge import Judged
-from bench.metrics.retrieval import hit_at_k, mean_average_precision, mrr, recall_at_k
+from bench.metrics.levels import HIGHEST_LEVEL, JudgedPairs, pearson, relative_deviation
+from bench.metrics.neighbours import Neighbours, knn_accuracy
+from bench.metrics.pool import Pool
+from bench.metrics.ranks import Ranks
 
-Unit = Literal["queries with a positive", "pooled pairs of all queries"]
+T = TypeVar("T")
+
+Unit = Literal[
+    "queries with a positive",
+    "ground-truth pairs",
+    "pooled pairs of all queries",
+    "queries with a class",
+    "judged pairs",
+]
+
+#: Neighbours that vote on a query's class.
+K_NEIGHBOURS = 20
 
 
 @dataclass(frozen=True)
@@ -23,62 +42,128 @@ class Score:
 
 @dataclass(frozen=True)
 class Metric:
-    """unit: what it averages over."""
+    """unit: what it averages over. score: of judged results; raises DatasetError where they lack what it needs."""
 
     name: str
     description: str
     unit: Unit
-    value: Callable[[Judged], float | None]
-
-    def score(self, judged: Judged) -> Score:
-        with_positive = int((judged.n_positives > 0).sum())
-        pooled = self.unit == "pooled pairs of all queries"
-        return Score(self.value(judged), len(judged.n_positives) if pooled else with_positive)
+    score: Callable[[Judged], Score]
 
 
-def _per_query(name: str, description: str, value: Callable[[Judged], float]) -> Metric:
-    return Metric(name, description, "queries with a positive", value)
+def _per_query(name: str, description: str, value: Callable[[Ranks, NDArray[np.int64]], float]) -> Metric:
+    def score(judged: Judged) -> Score:
+        n_queries = _answerable(judged)
+        return Score(value(judged.ranks, judged.n_positives) if n_queries else None, n_queries)
+
+    return Metric(name, description, "queries with a positive", score)
 
 
-def _pooled(name: str, description: str, value: Callable[[Judged], float | None]) -> Metric:
-    return Metric(name, description, "pooled pairs of all queries", value)
+def _per_pair(name: str, description: str, k: int) -> Metric:
+    def score(judged: Judged) -> Score:
+        n_pairs = int(judged.n_positives.sum())
+        return Score(pair_recall_at_k(judged.pair_ranks, n_pairs, k) if n_pairs else None, _answerable(judged))
+
+    return Metric(name, description, "ground-truth pairs", score)
 
 
-def _recall_at_p90(judged: Judged) -> float | None:
-    point = recall_at_precision(judged.scores, judged.is_match, int(judged.n_positives.sum()), 0.9)
+def _pooled(name: str, description: str, value: Callable[[Pool, int], float | None]) -> Metric:
+    def score(judged: Judged) -> Score:
+        pool, n_pairs = _needed(judged.pool, name, "pooled pairs"), int(judged.n_positives.sum())
+        return Score(value(pool, n_pairs) if n_pairs else None, len(judged.n_positives))
+
+    return Metric(name, description, "pooled pairs of all queries", score)
+
+
+def _of_classes(name: str, description: str, value: Callable[[Neighbours], float]) -> Metric:
+    def score(judged: Judged) -> Score:
+        neighbours = _needed(judged.neighbours, name, "classes")
+        return Score(value(neighbours), len(neighbours.own))
+
+    return Metric(name, description, "queries with a class", score)
+
+
+def _of_levels(name: str, description: str, value: Callable[[JudgedPairs], float]) -> Metric:
+    def score(judged: Judged) -> Score:
+        pairs = _needed(judged.pairs, name, "levels")
+        found = value(pairs)
+        return Score(None if math.isnan(found) else found, len(np.unique(pairs.query)))
+
+    return Metric(name, description, "judged pairs", score)
+
+
+def _answerable(judged: Judged) -> int:
+    return int((judged.n_positives > 0).sum())
+
+
+def _needed(part: T | None, metric: str, what: str) -> T:
+    if part is None:
+        raise DatasetError(f"the metric {metric} needs {what}, which the dataset has not: leave it out of its metrics")
+    return part
+
+
+def _recall_at_p90(pool: Pool, n_pairs: int) -> float | None:
+    point = recall_at_precision(pool.scores, pool.is_match, n_pairs, 0.9)
     return point.recall if point else None
 
 
-def _threshold_at_p90(judged: Judged) -> float | None:
-    point = recall_at_precision(judged.scores, judged.is_match, int(judged.n_positives.sum()), 0.9)
+def _threshold_at_p90(pool: Pool, n_pairs: int) -> float | None:
+    point = recall_at_precision(pool.scores, pool.is_match, n_pairs, 0.9)
     return point.threshold if point else None
 
 
+def _mp(k: int) -> Metric:
+    description = f"mean precision among the first {k}, or up to the last positive where that is earlier"
+    return _per_query(f"mp@{k}", description, lambda r, n: retrieval.mean_precision_at_k(r, n, k))
+
+
+def _recall(k: int) -> Metric:
+    description = f"mean share of a query's positives among the first {k}"
+    return _per_query(f"recall@{k}", description, lambda r, n: retrieval.recall_at_k(r, n, k))
+
+
 METRICS: tuple[Metric, ...] = (
-    _per_query(
-        "map",
-        "mean average precision, finite sum",
-        lambda j: mean_average_precision(j.ranks, j.n_positives),
-    ),
+    _per_query("map", "mean average precision, finite sum", retrieval.mean_average_precision),
     _per_query(
         "map_rop",
         "mean average precision, trapezoid rule of revisited Oxford and Paris",
-        lambda j: mean_average_precision(j.ranks, j.n_positives, "trapezoid"),
+        lambda r, n: retrieval.mean_average_precision(r, n, "trapezoid"),
     ),
-    _per_query("hit@1", "share of queries whose first answer is right", lambda j: hit_at_k(j.ranks, j.n_positives, 1)),
+    *(_mp(k) for k in (1, 5, 10)),
+    _per_query("hit@1", "share of queries whose first answer is right", lambda r, n: retrieval.hit_at_k(r, n, 1)),
     _per_query(
-        "recall@10",
-        "mean share of a query's positives among the first 10",
-        lambda j: recall_at_k(j.ranks, j.n_positives, 10),
+        "hit@10",
+        "share of queries with a right answer among the first 10",
+        lambda r, n: retrieval.hit_at_k(r, n, 10),
     ),
-    _per_query("mrr", "mean reciprocal rank of the first positive", lambda j: mrr(j.ranks, j.n_positives)),
+    *(_recall(k) for k in (1, 10)),
+    _per_query("mrr", "mean reciprocal rank of the first positive", retrieval.mrr),
+    _per_query("r_precision", "mean precision among the first n, n a query's positives", retrieval.r_precision),
+    _per_query("map@r", "mean average precision over the first n ranks alone", retrieval.mean_average_precision_at_r),
+    _per_query("ns_score", "images of a query's object among the first 4, itself counted, 1 to 4", retrieval.ns_score),
+    _of_classes(
+        f"knn@{K_NEIGHBOURS}",
+        f"share of queries whose class wins the weighted vote of the {K_NEIGHBOURS} nearest",
+        lambda found: knn_accuracy(found.scores, found.classes, found.own, K_NEIGHBOURS),
+    ),
     _pooled(
         "micro_ap",
         "micro average precision: all queries share one threshold",
-        lambda j: micro_average_precision(j.scores, j.is_match, int(j.n_positives.sum())),
+        lambda pool, n: micro_average_precision(pool.scores, pool.is_match, n),
     ),
     _pooled("recall@p90", "largest recall at a precision of 0.9", _recall_at_p90),
     _pooled("threshold@p90", "the score from which on recall@p90 is reached", _threshold_at_p90),
+    _per_pair("pair_recall@1", "share of true pairs in which the query's best score is theirs alone", 1),
+    _per_pair("pair_recall@10", "share of true pairs whose score is among the query's 10 best", 10),
+    _of_levels(
+        "pearson",
+        "correlation of scores with the levels people gave",
+        lambda pairs: pearson(pairs.scores, pairs.levels),
+    ),
+    _of_levels(
+        "relative_deviation",
+        f"mean distance of {HIGHEST_LEVEL:g} x score from the level people gave, of the largest: less is better",
+        lambda pairs: relative_deviation(HIGHEST_LEVEL * np.clip(pairs.scores, 0, 1), pairs.levels),
+    ),
 )
 
 

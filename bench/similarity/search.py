@@ -38,14 +38,9 @@ def top_k(queries: ArrayOrTensor, database: ArrayOrTensor, k: int, similarity: S
     that are not finite, zero vectors, other dimensions or k outside 1..M, and UsageError where the chunks do
     not divide D.
     """
-    q, x = _checked(queries, "queries"), _checked(database, "database")
-    if q.shape[1] != x.shape[1]:
-        raise DescriptorError(
-            f"queries have {q.shape[1]} dimensions and the database {x.shape[1]}: compare like with like"
-        )
+    q, x = _comparable(queries, database, similarity)
     if not 1 <= k <= len(x):
         raise DescriptorError(f"k is {k}, but the database has {len(x)} descriptors: choose k from 1 to {len(x)}")
-    similarity.require_divides(q.shape[1])
     blocks = [_chunks(q[start : start + QUERY_BLOCK], similarity) for start in range(0, len(q), QUERY_BLOCK)]
     found: list[list[NDArray[np.uint64]]] = [[] for _ in blocks]
     for start, rows in _blocks(x):
@@ -56,6 +51,22 @@ def top_k(queries: ArrayOrTensor, database: ArrayOrTensor, k: int, similarity: S
                 keys[:] = [_largest(keys, k)]
     ordered = np.sort(np.concatenate([_largest(keys, k) for keys in found]), axis=1)[:, ::-1]
     return TopK(_scores_of(ordered), _indices_of(ordered))
+
+
+def similarities(queries: ArrayOrTensor, database: ArrayOrTensor, similarity: Similarity) -> NDArray[np.float32]:
+    """The similarity [N, M] of each of `queries` [N, D] to all of `database` [M, D], the scores that `top_k` sorts.
+
+    Raises as `top_k` does.
+    """
+    q, x = _comparable(queries, database, similarity)
+    scores = np.empty((len(q), len(x)), np.float32)
+    blocks = [_chunks(q[start : start + QUERY_BLOCK], similarity) for start in range(0, len(q), QUERY_BLOCK)]
+    for start, rows in _blocks(x):
+        chunks = _chunks(rows, similarity)
+        for number, block in enumerate(blocks):
+            part = scores[number * QUERY_BLOCK : (number + 1) * QUERY_BLOCK, start : start + len(rows)]
+            part[:] = _block_scores(block, chunks)
+    return scores
 
 
 def _largest(parts: list[NDArray[np.uint64]], k: int) -> NDArray[np.uint64]:
@@ -105,6 +116,18 @@ def _scores_of(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
 
 def _indices_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (np.uint64(0xFFFFFFFF) - (keys & np.uint64(0xFFFFFFFF))).astype(np.int64)
+
+
+def _comparable(
+    queries: ArrayOrTensor, database: ArrayOrTensor, similarity: Similarity
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    q, x = _checked(queries, "queries"), _checked(database, "database")
+    if q.shape[1] != x.shape[1]:
+        raise DescriptorError(
+            f"queries have {q.shape[1]} dimensions and the database {x.shape[1]}: compare like with like"
+        )
+    similarity.require_divides(q.shape[1])
+    return q, x
 
 
 def _checked(vectors: ArrayOrTensor, role: str) -> NDArray[np.floating]:
