@@ -14,6 +14,7 @@ from bench.sources import below
 from datasets import _csv
 
 PAIRS = "pairs.csv"
+MOST = 5  # the scale of levels is that of D-Rep: relative_deviation is defined on it
 
 
 @dataclass
@@ -30,9 +31,9 @@ def read(folder: Path) -> Split:
     """The split of a folder: its images in the order of their names, which are their ids, and its pairs.csv.
 
     pairs.csv has the columns `query` and `reference`, paths below the folder, a row per pair; `reference` is empty
-    where a query has no match. `level`, if given, says how much is copied, 0 for nothing; `tags` what the query's
-    scores are told apart by, separated by ";". Every image that is not named as a query alone is in the database.
-    Raises DatasetError naming the file and line that is wrong.
+    where a query has no match. `level`, if given, says how much is copied, from 0 for nothing to 5; `tags` what the
+    query's scores are told apart by, separated by ";". Every image that is not named as a query alone is in the
+    database. Raises DatasetError naming the file and line that is wrong.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}: a dataset of pairs has images and {PAIRS}")
@@ -56,7 +57,7 @@ def read(folder: Path) -> Split:
             tuple(_rows(row_of, [r for r in query.matches if query.levels.get(r) != 0]) for query in found),
             tuple(_rows(row_of, []) for _ in found),
         ),
-        levels=_levels(found, row_of) if _has(rows, "level") else None,
+        levels=_levels(path, found, row_of) if _has(rows, "level") else None,
         tags=tuple(tuple(_split(query.tags)) for query in found) if _has(rows, "tags") else (),
     )
 
@@ -120,8 +121,8 @@ def _number(written: str, where: str) -> float:
         level = float(written)
     except ValueError:
         level = math.nan
-    if not 0 <= level < math.inf:
-        raise DatasetError(f"{where}: the level '{written}' is no number from 0 on: correct it")
+    if not 0 <= level <= MOST:
+        raise DatasetError(f"{where}: the level '{written}' is no number from 0 to {MOST}: correct it")
     return level
 
 
@@ -137,7 +138,9 @@ def _rows(row_of: Mapping[str, int], references: list[str]) -> Indices:
     return np.array(sorted(row_of[reference] for reference in references), np.int64)
 
 
-def _levels(found: list[_Query], row_of: Mapping[str, int]) -> Levels:
+def _levels(path: Path, found: list[_Query], row_of: Mapping[str, int]) -> Levels:
     pairs = sorted((q, row_of[r], level) for q, query in enumerate(found) for r, level in query.levels.items())
-    queries, database, level = zip(*pairs, strict=True) if pairs else ((), (), ())
+    if not pairs:
+        raise DatasetError(f"{path} has the column level, but gives no pair one: fill it or remove it")
+    queries, database, level = zip(*pairs, strict=True)
     return Levels(np.array(queries, np.int64), np.array(database, np.int64), np.array(level, np.float64))
