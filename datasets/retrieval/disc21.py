@@ -10,6 +10,7 @@ from bench.plugins import register_dataset
 from bench.published import Published
 from datasets import _disc
 from datasets.retrieval._names import first_folder
+from datasets.retrieval._truth import lines
 
 #: By the names they were published under, and that of any other set of this form.
 GROUND_TRUTHS = ("public_ground_truth.csv", "dev_ground_truth.csv", "final_ground_truth.csv", _disc.GROUND_TRUTH)
@@ -61,14 +62,11 @@ def _rows(path: Path) -> Sequence[_disc.Row]:
 
     Raises DatasetError where it is not a table of two columns.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not a CSV file in UTF-8 ({error}): save it as one") from error
-    if not lines or any(column in lines[0] for column in _disc.COLUMNS):
+    written = lines(path)
+    if not written or any(column in written[0] for column in _disc.COLUMNS):
         return _disc.rows(path)
     pairs = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(written, start=1):
         cells = line.split(",")
         if len(cells) != len(_disc.COLUMNS):
             raise DatasetError(f"{path}, line {number}: '{line}' is not {','.join(_disc.COLUMNS)}: correct it")

@@ -14,7 +14,7 @@ from bench.published import Download, Published
 from bench.sources import below
 from bench.unpacking import unpacked
 from datasets import _csv
-from datasets.retrieval._truth import at, no_junk
+from datasets.retrieval._truth import at, no_junk, required
 
 NAME, LEVEL = "Name", "Level"
 GENERATED, REAL = "generated_images", "real_images"
@@ -96,7 +96,7 @@ def _of_folder(dataset: Drep) -> Iterator[Pair]:
 
     An image is told by its path: the pair's name is a word of it, and a word of a generated one begins with gen.
     """
-    labels = dataset.folder / LABELS
+    labels = required(dataset, dataset.folder / LABELS)
     rows = [(line, row[NAME], row[LEVEL]) for line, row in _csv.read(labels, (NAME, LEVEL))]
     found: dict[str, dict[bool, Path]] = {name: {} for _, name, _ in rows}
     for image in below(dataset.folder / IMAGES):

@@ -11,7 +11,7 @@ from bench.interfaces import Dataset, GroundTruth, ImageFile, Split
 from bench.plugins import register_dataset
 from bench.published import Published
 from datasets.retrieval._names import images_in
-from datasets.retrieval._truth import at, no_junk
+from datasets.retrieval._truth import at, lines, no_junk
 
 IMAGES = "jpg"
 LIST = "holidays_images.dat"
@@ -35,8 +35,7 @@ class Holidays(Published):
         """Each image's name, and where it is named."""
         for path in (self.folder / "eval_holidays" / LIST, self.folder / LIST):
             if path.is_file():
-                lines = enumerate(path.read_text(encoding="latin1").splitlines(), start=1)
-                return [(line.strip(), f"{path}, line {number}") for number, line in lines if line.strip()]
+                return [(name, f"{path}, line {number}") for number, name in enumerate(lines(path), start=1) if name]
         return [(image.path.name, str(image.path)) for image in images_in(self, self.folder / IMAGES)]
 
 
