@@ -116,7 +116,7 @@ def expected(truth: Truth) -> dict[str, float]:
 
 def hashed(path: Path, box: Box | None) -> imagehash.ImageHash:
     image = Image.open(path).convert("RGB")
-    return imagehash.dhash(image if box is None else image.crop(tuple(box)))
+    return imagehash.dhash(image if box is None else image.crop(box))
 
 
 def test_scores_are_those_of_the_protocols(tmp_path: Path) -> None:
@@ -183,13 +183,16 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
     ("roxford5k", lambda d: (d / "jpg/louvre_000002.jpg").unlink(), "lacks jpg/louvre_000002.jpg: `bench fetch"),
     ("roxford5k", lambda d: shutil.rmtree(d / "jpg"), r"lacks jpg/defense_000000.jpg, .* and 9 more"),
     ("roxford5k", lambda d: (d / "gnd_roxford5k.pkl").unlink(), "there is no ground truth .*gnd_roxford5k.pkl"),
-    ("roxford5k", changed(hard=[9]), r"query 1 \(eiffel_000000\), hard: there is no image 9 in a database of 9"),
+    ("roxford5k", changed(hard=[9]), r"query 1 \(eiffel_000000\), hard: there is no image 9 among 9, counted from 0"),
     ("roxford5k", changed(easy=[-1, 3]), r"query 1 .*, easy: there is no image -1"),
     ("roxford5k", changed(easy=["x"]), r"query 1 .*, easy: the images are not a list of row numbers"),
     ("roxford5k", changed(easy=[0.5]), r"query 1 .*, easy: the images are not a list of row numbers"),
     ("roxford5k", changed(junk=[3]), r"query 1 .*: the image eiffel_000001 is both easy and junk"),
     ("roxford5k", changed(bbx=[5, 5, 5, 9]), r"query 1 .*: the query's box \(5.0, .* is not left, top, right, bottom"),
-    ("roxford5k", changed(bbx=[5, 5, float("nan"), 9]), r"query 1 .*: the query's box .* is not left, top"),
+    ("roxford5k", changed(bbx=[5, 5, float("inf"), 9]), r"query 1 .*: the query's box .* is not left, top"),
+    ("roxford5k", changed(bbx=[5, 9, 9, 9]), r"query 1 .*: the query's box .* is not left, top"),
+    ("roxford5k", changed(bbx=[[1], [2, 3]]), r"query 1 .*: the query's box is not four numbers"),
+    ("roxford5k", changed(easy=[[1], [2, 3]]), r"query 1 .*, easy: the images are not a list of row numbers"),
     ("roxford5k", changed(bbx=[1, 2, 3]), r"query 1 .*: the query's box is not four numbers"),
     ("roxford5k", changed(gnd=lambda gnd: gnd[:2]), "gnd judges 2 queries, qimlist names 3"),
     ("roxford5k", changed(gnd=lambda gnd: [gnd[0], {"bbx": BOX}, gnd[2]]), "query 1 .*: it lacks easy, hard, junk"),
@@ -212,8 +215,8 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
     ("instre", lambda d: (d / "gnd_instre.mat").write_bytes(b"MATLAB 7.3"), "is no MATLAB file before version 7.3"),
     ("instre", lambda d: savemat(d / "gnd_instre.mat", {"gnd": np.eye(2)}), "does not hold the cells imlist and qim"),
     ("instre", remat(entries=[]), "gnd judges 0 queries, qimlist names 1"),
-    ("instre", remat(entries=[(np.array([[2]]), np.array([[0, 0, 9, 9]]))]), r"query 0 \(q.jpg\): there is no image 1"),
-    ("instre", remat(entries=[(np.array([[0]]), np.array([[0, 0, 9, 9]]))]), r"query 0 .*: there is no image -1"),
+    ("instre", remat(entries=[(np.array([[2]]), np.array([[0, 0, 9, 9]]))]), r"query 0 .*: there is no image 2 am"),
+    ("instre", remat(entries=[(np.array([[0]]), np.array([[0, 0, 9, 9]]))]), r"query 0 .*: there is no image 0"),
     ("instre", remat(entries=[(np.array([[1]]), np.array([[9, 9, 5, 5]]))]), r"query 0 .*: the query's box"),
     ("instre", remat(names=["/etc/x.jpg"]), "imlist, image 1: '/etc/x.jpg' leads out"),
     ("instre", remat(names=[np.eye(2)]), "imlist, image 1: array.* is not the name of an image"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def image_names(names: Iterable[Any], where: str) -> list[str]:
     for row, name in enumerate(names, 1):
         if not isinstance(name, str) or not name:
             raise DatasetError(f"{where}, image {row}: {name!r} is not the name of an image: correct it")
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if name.startswith("/") or ".." in name.split("/"):
             raise DatasetError(f"{where}, image {row}: '{name}' leads out of the dataset's folder: correct it")
         if name in seen:
             raise DatasetError(f"{where}, image {row}: '{name}' stands there before, as image {seen[name]}: correct it")
@@ -46,10 +46,10 @@ def image_names(names: Iterable[Any], where: str) -> list[str]:
     return list(seen)
 
 
-def box(values: Iterable[Any], where: str) -> Box:
+def box(values: Any, where: str) -> Box:
     """Left, top, right and bottom. Raises DatasetError where the values are not four such numbers."""
     try:
-        left, top, right, bottom = (float(value) for value in values)
+        left, top, right, bottom = (float(value) for value in np.ravel(values))
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}: the query's box is not four numbers: correct it") from error
     sides = (left, top, right, bottom)
@@ -58,18 +58,24 @@ def box(values: Iterable[Any], where: str) -> Box:
     return sides
 
 
-def rows(values: Any, n_images: int, where: str) -> Indices:
-    """Ascending rows of a list of `n_images`, each once. Raises DatasetError for what is none, or out of range."""
-    given = np.asarray(values).ravel()
+def rows(values: Any, n_images: int, where: str, first: int = 0) -> Indices:
+    """Ascending rows, each once, of a list of `n_images` whose rows the values count from `first`.
+
+    Raises DatasetError for what is no list of row numbers, and for one out of range.
+    """
+    try:
+        given = np.ravel(values)
+    except ValueError:  # lists of several lengths
+        given = np.array([None])
     if given.size == 0:
         return np.empty(0, np.int64)
     if given.dtype.kind not in "iuf" or (given != given.round()).any():
         raise DatasetError(f"{where}: the images are not a list of row numbers: correct it")
-    found = np.unique(given.astype(np.int64))
+    found = np.unique(given.astype(np.int64)) - first
     for row in (found[0], found[-1]):
         if not 0 <= row < n_images:
             raise DatasetError(
-                f"{where}: there is no image {row} in a database of {n_images}, counted from 0: correct it"
+                f"{where}: there is no image {row + first} among {n_images}, counted from {first}: correct it"
             )
     return found
 

@@ -116,6 +116,6 @@ def paris6k(directory: str = "") -> Dataset:
             Download("https://www.robots.ox.ac.uk/~vgg/data/parisbuildings/paris_120310.tgz", "lab", True),
         ),
         # 6412 files less the 20 that are no image
-        counts={"n_queries": 55, "n_database": 6392},
+        counts={"n_queries": 55, "n_database": 6392, "n_pairs": 8955, "n_junk": 8245},
         left_out=_vgg.CORRUPT_PARIS,
     )

@@ -33,9 +33,9 @@ class Instre(Published):
         queries, positives = [], []
         for number, (name, entry) in enumerate(zip(queried, judged, strict=True)):
             where = f"{path}, query {number} ({name})"
-            box = _truth.box(np.ravel(entry["bbx"]), where)
+            box = _truth.box(entry["bbx"], where)
             queries.append(ImageFile(f"query/{name}", self.folder / name, box))
-            positives.append(_truth.rows(np.asarray(entry["ok"], float) - 1, len(names), where))
+            positives.append(_truth.rows(entry["ok"], len(names), where, first=1))
         database = tuple(ImageFile(name, self.folder / name) for name in names)
         return Split(tuple(queries), database, GroundTruth(tuple(positives), _truth.no_junk(len(queries))))
 

@@ -59,7 +59,7 @@ class Revisited(Published):
         for number, (name, entry) in enumerate(zip(queried, judged, strict=True)):
             where = f"{path}, query {number} ({name})"
             truths.append(_parts(entry, database, where))
-            box = _truth.box(np.ravel(entry["bbx"]), where)
+            box = _truth.box(entry["bbx"], where)
             queries.append(ImageFile(f"query/{name}", located[name], box))
         setups = {setup: _setup(truths, *parts) for setup, parts in SETUPS.items()}
         if self.distractors:
@@ -101,7 +101,8 @@ def _distractors(dataset: Revisited) -> list[ImageFile]:
     folder = dataset.folder.parent / DISTRACTORS
     listed = _truth.required(dataset, folder / f"{DISTRACTORS}.txt")
     names = _truth.image_names(filter(None, _truth.lines(listed)), str(listed))
-    return [ImageFile(f"{DISTRACTORS}/{name}", folder / "jpg" / name) for name in names]
+    images = folder / "jpg"
+    return [ImageFile(f"{DISTRACTORS}/{name}", images / name) for name in names]
 
 
 def _annotation(base: str) -> Download:
