@@ -13,12 +13,12 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from bench.archives import ArchiveError, Limits, unpack
-from bench.download import download
+from bench.download import DownloadError, download
 from bench.errors import BenchError, DatasetError
 from bench.files import sha256_file, sha256_text, write_json
 from bench.interfaces import Backbone, Dataset, ImageFile
-from bench.published import Download, Published, missing_images
-from bench.weights import WeightsStore
+from bench.published import Download, Published, counted, missing_images
+from bench.weights import Network, WeightsStore
 
 #: Told the name of what is being downloaded, the bytes that are there, and how many there will be.
 Watch = Callable[[str, int, int | None], object]
@@ -67,17 +67,18 @@ def _backbone(backbone: Backbone, store: WeightsStore, watch: Watch) -> Fetched:
 
 def datasets(chosen: Iterable[Dataset], watch: Watch) -> Sequence[Fetched]:
     """Download and unpack every dataset, each failure alone."""
-    return [_dataset(dataset, watch) for dataset in chosen]
+    network = Network(offline=False)
+    return [_dataset(dataset, network, watch) for dataset in chosen]
 
 
-def _dataset(dataset: Dataset, watch: Watch) -> Fetched:
+def _dataset(dataset: Dataset, network: Network, watch: Watch) -> Fetched:
     if not isinstance(dataset, Published):
         return Fetched(dataset.name, "nothing to fetch")
     try:
         if not dataset.downloads:
             dataset.load()
             return Fetched(dataset.name, "here", dataset.folder)
-        outcome: Literal["fetched", "here"] = "fetched" if _Fetch(dataset, watch).bring() else "here"
+        outcome: Literal["fetched", "here"] = "fetched" if _Fetch(dataset, network, watch).bring() else "here"
         _require_complete(dataset)
         known = recorded(dataset.folder).values()
     except (BenchError, OSError) as error:
@@ -131,8 +132,9 @@ class _Fetch:
     What was fetched is noted in DOWNLOADS; then its archive is removed. One that is still there was interrupted.
     """
 
-    def __init__(self, dataset: Published, watch: Watch) -> None:
+    def __init__(self, dataset: Published, network: Network, watch: Watch) -> None:
         self._dataset = dataset
+        self._network = network
         self._watch = watch
         self._folder = dataset.folder.resolve()  # it may be a link to another disk
         self._work = self._folder.with_name(f".{self._folder.name}.fetching")
@@ -140,8 +142,8 @@ class _Fetch:
     def bring(self) -> bool:
         """Whether anything had to be fetched.
 
-        Raises DatasetError (too little space, another file than the published one, an archive that is refused) or
-        DownloadError; what was fetched before stays, and what was received of the next.
+        Raises DatasetError (no network, too little space, another file than the published one, an archive that is
+        refused); what was fetched before stays, and what was received of the next.
         """
         if not (self._todo() or self._work.exists()):
             return False
@@ -163,13 +165,20 @@ class _Fetch:
     def _todo(self) -> Sequence[Download]:
         known, wanted = recorded(self._folder), self._dataset.downloads
         interrupted = [download for download in wanted if self._received(download).is_file()]
-        try:
-            missing = missing_images(self._dataset.read())
-        except (DatasetError, OSError):
-            missing = None
-        if missing is not None and not (missing or known or interrupted):
+        missing = self._missing()
+        if missing == [] and not (known or interrupted):
             return ()  # it was brought by hand
         return [d for d in wanted if d.url not in known or d in interrupted or self._is_gone(d, missing or ())]
+
+    def _missing(self) -> Sequence[ImageFile] | None:
+        """Images that are missing; None where that can't be told of what is here."""
+        try:
+            split = self._dataset.read()
+            missing, found = missing_images(split), counted(split)
+        except (DatasetError, OSError):
+            return None
+        as_published = all(getattr(found, name) == number for name, number in self._dataset.counts.items())
+        return missing if missing or as_published else None
 
     def _is_gone(self, fetched: Download, missing: Sequence[ImageFile]) -> bool:
         place = self._dataset.folder / fetched.path
@@ -212,9 +221,13 @@ class _Fetch:
         received.unlink(missing_ok=True)
 
     def _download(self, wanted: Download, received: Path, known: Mapping[str, Mapping[str, Any]]) -> str:
-        sha256 = download(
-            wanted.url, received, on_progress=partial(self._watch, f"{self._dataset.name} {_filename(wanted)}")
-        )
+        shown = partial(self._watch, f"{self._dataset.name} {_filename(wanted)}")
+        try:
+            if reason := self._network.why_not(wanted.url):
+                raise DownloadError(f"{wanted.url} could not be downloaded ({reason})")
+            sha256 = download(wanted.url, received, on_progress=shown)
+        except DownloadError as error:
+            raise DatasetError(f"{error}: fetch again later, or {self._dataset.how_to_bring}") from error
         if why := mismatch(received, sha256, wanted, known):
             received.unlink()
             accept = "" if wanted.sha256 or wanted.md5 else f"; to accept it delete {self._folder / DOWNLOADS}"

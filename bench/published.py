@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import paths
 from bench.errors import DatasetError, DatasetUnavailable
 from bench.interfaces import Dataset, ImageFile, Split
+from bench.manifest import Manifest, manifest, unique_images
 
 NAMED_MISSING = 3  # missing files that an error names
 
@@ -59,8 +60,14 @@ class Published(Dataset):
     @property
     def how_to_get(self) -> str:
         """One sentence: the command or the address, and the layout."""
-        source = f"`bench fetch datasets {self.name}`" if self.downloads else f"get it from {self.homepage}"
-        return f"{source}; expected in {self.folder}: {self.layout}"
+        if self.downloads:
+            return f"`bench fetch datasets {self.name}`; expected in {self.folder}: {self.layout}"
+        return self.how_to_bring
+
+    @property
+    def how_to_bring(self) -> str:
+        """One sentence: where it is to be had by hand, and the layout."""
+        return f"get it from {self.homepage}; expected in {self.folder}: {self.layout}"
 
     @abstractmethod
     def read(self) -> Split:
@@ -84,6 +91,14 @@ def missing_images(split: Split) -> Sequence[ImageFile]:
     """Those of a split that are no files, each once."""
     files = {image.path: image for image in (*split.queries, *split.database)}
     return [image for path, image in files.items() if not path.is_file()]
+
+
+def counted(split: Split) -> Manifest:
+    """The manifest as far as it counts; no image is read, and its hashes mean nothing.
+
+    Raises DatasetError where one id stands for two files.
+    """
+    return manifest(split, dict.fromkeys((image.id for image in unique_images(split)), ""))
 
 
 def within(folder: Path, path: Path) -> str:

@@ -12,9 +12,9 @@ from bench.errors import BenchError, DatasetError
 from bench.fetch import mismatch, recorded
 from bench.files import sha256_file
 from bench.interfaces import Dataset, ImageFile, Split
-from bench.manifest import Manifest, hashes, manifest, unique_images
+from bench.manifest import Manifest, manifest, unique_images
 from bench.metrics.judge import require_consistent
-from bench.published import Published, missing_images, within
+from bench.published import Published, counted, missing_images, within
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,17 @@ def verify(dataset: Dataset) -> Verified:
 
 def _verified(dataset: Dataset, split: Split) -> Verified:
     published = dataset if isinstance(dataset, Published) else None
-    images, missing = unique_images(split), missing_images(split)
+    missing = missing_images(split)
     absent = {image.path for image in missing}
-    there = [image for image in images if image.path not in absent]
-    found = manifest(split, {image.id: "" for image in images} | hashes(there))
-    counts = _counts(found, published)
-    unreadable = _unreadable(there)
-    problems = [*_inconsistent(split), *(_other_counts(counts)), *(_changed_files(published) if published else ())]
+    there = {image.path: image for image in unique_images(split) if image.path not in absent}
+    counts = _counts(counted(split), published)
+    unreadable = _unreadable(list(there.values()))
+    problems = [*_inconsistent(split), *_other_counts(counts), *(_changed_files(published) if published else ())]
     return Verified(
         dataset.name,
         "incomplete" if missing else "different" if unreadable or problems else "complete",
         counts,
-        None if missing else found.sha256,
+        None if missing else manifest(split).sha256,
         _named(published, missing),
         _named(published, unreadable),
         tuple(problems),
@@ -96,7 +95,7 @@ def _inconsistent(split: Split) -> Iterator[str]:
         try:
             require_consistent(truth, len(split.database))
         except DatasetError as error:
-            yield f"{error}{f' (setup {name})' if name else ''}"
+            yield f"{f'setup {name}: ' if name else ''}{error}"
 
 
 def _changed_files(published: Published) -> Iterator[str]:

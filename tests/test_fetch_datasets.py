@@ -55,16 +55,20 @@ def sha256(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Tiny(Published):
-    """gt/list.txt names the images; the first is the query, the second its positive, the third junk."""
+    """gt/list.txt names the images; the first is the query, the second its positive."""
 
-    junk: tuple[int, ...] = field(default=(2,), kw_only=True)
+    junk: tuple[int, ...] = field(default=(), kw_only=True)
+    junk_of_setup: tuple[int, ...] = field(default=(), kw_only=True)
 
     def read(self) -> Split:
         listed = self.folder / "gt/list.txt"
         if not listed.is_file():
             raise DatasetError(f"there is no {listed}: {self.how_to_get}")
         files = tuple(ImageFile(name, self.folder / "jpg" / name) for name in listed.read_text().split())
-        return Split(files[:1], files, GroundTruth((np.array([1]),), (np.array(self.junk),)))
+        easy, hard = (
+            GroundTruth((np.array([1]),), (np.array(junk, np.int64),)) for junk in (self.junk, self.junk_of_setup)
+        )
+        return Split(files[:1], files, easy, {"H": hard})
 
 
 def tiny(address: str, folder: Path, **changed: object) -> Tiny:
@@ -89,7 +93,7 @@ def tiny(address: str, folder: Path, **changed: object) -> Tiny:
             ),
             Download(f"{address}/list.txt?download=1", "gt/list.txt", False),
         ),
-        counts={"n_queries": 1, "n_database": 4, "n_junk": 1},
+        counts={"n_queries": 1, "n_database": 4, "n_junk": 0},
     )
     return replace(made, **changed)  # type: ignore[arg-type]
 
@@ -153,6 +157,48 @@ def test_what_was_brought_by_hand_is_not_downloaded(server: Server, tmp_path: Pa
     assert data(tmp_path) == CLEAN
 
 
+def test_what_is_here_in_part_is_fetched(server: Server, tmp_path: Path) -> None:
+    """Where the folders themselves are the list, the published counts tell."""
+    server.files["/list.txt?download=1"] = b"0.png 1.png 2.png"
+    dataset = tiny(server.address, tmp_path)
+    for name, content in (CLEAN | {"gt/list.txt": b"0.png 1.png"}).items():
+        (tmp_path / "tiny" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tiny" / name).write_bytes(content)
+    assert fetched(replace(dataset, counts={"n_database": 2})).outcome == "here" and not server.gets
+    assert fetched(replace(dataset, counts={"n_database": 3})).outcome == "fetched" and len(server.gets) == 2
+
+
+def test_files_of_one_name_from_two_addresses(server: Server, tmp_path: Path) -> None:
+    dataset = tiny(server.address, tmp_path)
+    server.files |= {"/a/set.zip": SERVED["/first.zip"], "/b/set.zip": zip_of(SECOND)}
+    downloads = (
+        Download(f"{server.address}/a/set.zip", ".", True),
+        Download(f"{server.address}/b/set.zip", ".", True),
+        dataset.downloads[2],
+    )
+    dataset = replace(dataset, downloads=downloads)
+
+    def killed_in_the_second(name: str, done: int, total: int | None) -> None:
+        if name == "tiny set.zip, unpacked" and (tmp_path / "tiny/downloads.json").exists():
+            kill_myself()
+
+    assert ended(forked(lambda: fetched(dataset, killed_in_the_second))) == -9
+    assert list(json.loads((tmp_path / "tiny/downloads.json").read_text())) == [downloads[0].url]
+    assert fetched(dataset).outcome == "fetched"
+    found = data(tmp_path)
+    assert found.pop("downloads.json") and found == FIRST | SECOND | {"gt/list.txt": LIST}
+
+
+def test_without_a_network_nothing_is_waited_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    result = fetched(tiny(server.address, tmp_path))
+    assert result.outcome == "failed" and not server.asked and data(tmp_path) == {}
+    assert "first.zip could not be downloaded (downloads are switched off" in result.problem
+    assert f"get it from https://tiny.example; expected in {tmp_path}/tiny: jpg/*.png" in result.problem
+
+
 def test_only_what_is_missing_is_fetched_again(server: Server, tmp_path: Path) -> None:
     dataset = tiny(server.address, tmp_path)
     fetched(dataset)
@@ -174,6 +220,7 @@ def forked(work: Callable[[], object]) -> int:
     """The process id of a copy of this one, which does the work and ends."""
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # a copy that hangs is ended
         try:
             os._exit(bool(work()))
         finally:
@@ -386,7 +433,7 @@ def here(folder: Path, server: Server) -> Tiny:
 
 def test_a_complete_dataset(server: Server, tmp_path: Path) -> None:
     dataset = here(tmp_path, server)
-    counts = {"n_queries": Count(1, 1), "n_database": Count(4, 4), "n_pairs": Count(1, None), "n_junk": Count(1, 1)}
+    counts = {"n_queries": Count(1, 1), "n_database": Count(4, 4), "n_pairs": Count(1, None), "n_junk": Count(0, 0)}
     expected = manifest(dataset.load()).sha256
     assert verify(dataset) == Verified("tiny", "complete", counts, expected)
 
@@ -408,8 +455,9 @@ def test_missing_and_unreadable_images_are_named(server: Server, tmp_path: Path)
     ("changed", "problem"),
     [
         ({"counts": {"n_database": 5}}, "n_database is 4, published are 5"),
-        ({"junk": (1,)}, "query 0 has an image that is both positive and junk"),
-        ({"junk": (4,)}, "images outside the database of 4"),
+        ({"junk": (1,), "counts": {}}, "query 0 has an image that is both positive and junk: it can be only one"),
+        ({"junk_of_setup": (1,)}, "setup H: query 0 has an image that is both positive and junk"),
+        ({"junk_of_setup": (4,)}, "setup H: the ground truth of query 0 names images outside the database of 4"),
     ],
 )
 def test_what_is_not_as_published_is_a_sentence(
