@@ -40,7 +40,7 @@ def scores(records: Sequence[Record]) -> pd.DataFrame:
             record.body["n_used"].get(name),
             record.status,
         )
-        for record in sorted(records, key=_order)
+        for record in sorted(records, key=order)
         for name in record.body["dataset"]["metrics"]
     ]
     table = pd.DataFrame(rows, columns=list(SCORES_COLUMNS))
@@ -54,7 +54,7 @@ def leaderboard(records: Sequence[Record], n_datasets: int) -> pd.DataFrame:
 
     n_datasets: of the run, whether they have records yet or not.
     """
-    ordered = sorted(records, key=_order)
+    ordered = sorted(records, key=order)
     columns = score_columns(ordered)
     rows = [_row(list(cells), columns, n_datasets) for _, cells in groupby(ordered, key=_line)]
     ranks = ranks_within(
@@ -119,7 +119,8 @@ def _line(record: Record) -> tuple[Any, ...]:
     return natural(record.cell.backbone), _similarity_order(record.cell.similarity), record.weights
 
 
-def _order(record: Record) -> tuple[Any, ...]:
+def order(record: Record) -> tuple[Any, ...]:
+    """Sort key of every table: backbone, similarity, weights, dataset."""
     return *_line(record), natural(record.cell.dataset)
 
 
