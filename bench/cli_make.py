@@ -50,6 +50,7 @@ def synthetic(
 ) -> None:
     """Copies of a part of each image, with distractors and queries without a match."""
     from bench import console, plugins
+    from bench.files import whole_folder
     from bench.interfaces import Recipe
     from bench.sources import images_of
 
@@ -58,13 +59,16 @@ def synthetic(
     chosen = plugins.generators.select(kind)
     if len(chosen) > 1:
         raise UsageError(f"'{kind}' is {len(chosen)} kinds of synthetic copies: name one")
+    if output.exists():
+        raise UsageError(f"there is already {output}: name a new folder, or delete it")
     recipe = Recipe(
         queries, distractors, unmatched, size, seed, painter, masks, level, _areas(area), feather, jpeg, workers
     )
     others = images_of(backgrounds) if backgrounds else None
     with console.counting("images") as progress:
         try:
-            chosen[0].item.make(images_of(source), others, output, recipe, progress)
+            with whole_folder(output) as folder:
+                chosen[0].item.make(images_of(source), others, folder, recipe, progress)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; nothing was kept") from None
     console.out.print(f"written: {output}; `run --datasets pairs:{output}` scores backbones on it", soft_wrap=True)

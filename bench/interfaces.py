@@ -318,7 +318,7 @@ class Generator(ABC):
         recipe: Recipe,
         progress: Callable[[int, int], object],
     ) -> None:
-        """Write queries/, references/, pairs.csv and manifest.json into the new `folder`; whole or not at all.
+        """Write queries/, references/, pairs.csv and manifest.json into the empty `folder`.
 
         backgrounds: other images to paste into, or None for some of the source. progress: called with the number of
         images done and of all. Raises UsageError for a recipe that cannot be, DatasetError for bad masks or too few

@@ -1,5 +1,6 @@
 """The five compositions: from an original to a query that copies a part of it. Pure functions of their generator."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,8 +27,9 @@ CUT_SHARES = (0.1, 0.9)  # CutMix (Yun et al. 2019) draws from Beta(1, 1), which
 OBJECT_SHARES = (0.1, 0.5)
 PATCH_SHARE = 0.25
 INPAINT_SHARE = 0.75
-LARGEST = 2.0  # of an object's sides beside those that cover the background: then little of it would be seen
-HALVINGS = 12
+REACH = 0.05  # by which an object may miss the share it was asked for
+PROBES = 24  # scales tried for an object that stands over the edges, on a canvas of PROBED_SIDE pixels
+PROBED_SIDE = 128
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class Copy:
     transformation: str
 
 
-#: A composition takes the share of the query that the original is to have, or None for the kind's own.
-Composition = Callable[[Scene, float | None, Rng], Copy]
+#: A composition takes the share of the query that the original is to have, or None for the kind's own. It makes
+#: nothing where that share is out of reach.
+Composition = Callable[[Scene, float | None, Rng], Copy | None]
 
 
 def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
@@ -74,8 +77,8 @@ def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
     return Copy(pixels, float(weight.mean()), box, f"from={left} {top} {right} {bottom}")
 
 
-def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
-    """The original's object, scaled, in another image."""
+def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy | None:
+    """The original's object, scaled, in another image; None where it does not get as large as asked."""
     assert scene.mask is not None
     wanted = rng.real(*OBJECT_SHARES) if area is None else area
     cutout = Image.fromarray(scene.original)
@@ -84,13 +87,15 @@ def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
     cutout, shrink, done = hardened(cutout, rng) if scene.hard else (cutout, 1.0, [])
     height, width = scene.other.shape[:2]
     at = rng.real(0, 1), rng.real(0, 1)
-    scale = shrink * _scale(cutout.getchannel("A"), (width, height), wanted, at)
-    placed = _placed(cutout, (width, height), scale, at)
+    scale, miss = _scale(cutout.getchannel("A"), (width, height), wanted, at)
+    if area is not None and miss > REACH:
+        return None
+    placed = _placed(cutout, (width, height), shrink * scale, at)
     alpha = np.asarray(placed.getchannel("A"), np.float32) / np.float32(255)
     weight = np.minimum(alpha, ramp(alpha >= 0.5, scene.feather), dtype=np.float32) if scene.feather else alpha
     pixels = mixed(scene.other, np.asarray(placed.convert("RGB")), weight)
     box = bounds(weight > 0) if weight.any() else (0, 0, 0, 0)
-    return Copy(pixels, float(weight.mean()), box, "; ".join([f"scale={scale:.3f}", *done]))
+    return Copy(pixels, float(weight.mean()), box, "; ".join([f"scale={shrink * scale:.3f}", *done]))
 
 
 def outpaint_diagonal(scene: Scene, area: float | None, rng: Rng) -> Copy:
@@ -140,17 +145,22 @@ def _placed(cutout: Image.Image, size: tuple[int, int], scale: float, at: tuple[
     return canvas
 
 
-def _scale(alpha: Image.Image, size: tuple[int, int], wanted: float, at: tuple[float, float]) -> float:
-    """The scale at which an object covers the wanted share of a canvas, or the nearest it can."""
-    low, high = 0.0, LARGEST * max(size[0] / alpha.width, size[1] / alpha.height)
-    # a smaller canvas says the same, and faster
-    reduction = max(1, max(size) // 128)
+def _scale(alpha: Image.Image, size: tuple[int, int], wanted: float, at: tuple[float, float]) -> tuple[float, float]:
+    """The scale at which an object covers the wanted share of a canvas, or the nearest share it can, and the miss.
+
+    It becomes at most so large that its box covers the canvas: of a larger one little would be seen.
+    """
+    exact = math.sqrt(wanted * size[0] * size[1] / (np.asarray(alpha, np.float64).sum() / 255))
+    whole, largest = sorted((size[0] / alpha.width, size[1] / alpha.height))
+    if exact <= whole:
+        return exact, 0.0
+    reduction = max(1, max(size) / PROBED_SIDE)
     small = _times(size, 1 / reduction)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        seen = np.asarray(_placed(alpha, small, middle / reduction, at)).mean() / 255
-        low, high = (middle, high) if seen < wanted else (low, middle)
-    return high
+
+    def miss(scale: float) -> float:
+        return abs(float(np.asarray(_placed(alpha, small, scale / reduction, at), np.float64).mean()) / 255 - wanted)
+
+    return min(((scale, miss(scale)) for scale in np.linspace(whole, largest, PROBES).tolist()), key=lambda p: p[1])
 
 
 def _times(size: tuple[int, int], factor: float) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bench.errors import DatasetError, UsageError
-from bench.files import whole_folder, write_json
+from bench.files import write_json
 from bench.interfaces import Generator, ImageFile, Recipe
 from bench.manifest import hashes, images_sha256
 from bench.sources import Source
@@ -48,12 +48,8 @@ class Synthetic(Generator):
         recipe: Recipe,
         progress: Callable[[int, int], object],
     ) -> None:
-        if folder.exists():
-            raise UsageError(f"there is already {folder}: name a new folder, or delete it")
         self._require(recipe)
-        writer = _Writer(self, source, backgrounds, recipe)
-        with whole_folder(folder) as made:
-            writer.write(made, progress)
+        _Writer(self, source, backgrounds, recipe).write(folder, progress)
 
     def _require(self, recipe: Recipe) -> None:
         for name in ("painter", "masks", "level"):
@@ -87,9 +83,10 @@ class _Writer:
 
     @cached_property
     def _images(self) -> tuple[list[ImageFile], dict[str, str]]:
-        """The source's images, of identical files one, and their hashes."""
+        """The source's images, of identical ones the first, and their hashes."""
         hashed = hashes(self.source.images)
-        return list({hashed[image.id]: image for image in reversed(self.source.images)}.values())[::-1], hashed
+        different = {(hashed[image.id], image.box): image for image in reversed(self.source.images)}
+        return list(different.values())[::-1], hashed
 
     def _plan(self) -> Plan:
         images, hashed = self._images
@@ -122,6 +119,8 @@ class _Writer:
         for done, found in enumerate(_parallel(jobs, self.recipe.workers)):
             rows += found
             progress(done + 1, len(jobs))
+        if not any(row["reference"] for row in rows):
+            raise DatasetError(f"no object can take the areas {self.recipe.areas} of a query: ask for smaller ones")
         _csv.write(folder / PAIRS, rows, COLUMNS)
         write_json(folder / MANIFEST, self._manifest(plan, len(rows)))
 
@@ -147,6 +146,8 @@ class _Writer:
         rows = []
         for area in self.recipe.areas or (None,):
             copy = self.kind.compose(scene, area, Rng(seed))
+            if copy is None:
+                continue
             name = f"queries/{query.name}{'' if area is None else f'_{area:g}'}.jpg"
             self._save(copy.pixels, folder / name)
             rows.append(
@@ -187,6 +188,7 @@ class _Writer:
             "parameters": chosen,
             "versions": {name: version(name) for name in packages},
             "queries": n_queries,
+            "queries_out_of_reach": len(plan.queries) * max(1, len(self.recipe.areas)) - n_queries,
             "references": len(plan.references),
             "originals": plan.n_originals,
         }
