@@ -5,7 +5,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from bench import images
+from bench.archives import Limits, unpack
 from bench.cli import app
 from bench.errors import DatasetError
 from bench.interfaces import Split
@@ -24,6 +25,7 @@ from bench.plugins import backbones, datasets
 from bench.published import Published
 from datasets.retrieval.disc21 import CANDIDATES
 from datasets.retrieval.eth80 import mask_of
+from tests.test_archives import tar_of, zip_of
 
 NAMES = ("holidays", "copydays", "ukbench", "disc21", "drep", "caltech101", "eth80")
 
@@ -312,6 +314,50 @@ def test_it_lies_beside_the_other_datasets(name: str, tmp_path: Path, monkeypatc
     assert (here.identity, there.identity) == (name, f"{name}:{tmp_path / name}")
 
 
+def files_of(folder: Path, below: str = "") -> dict[str, bytes]:
+    """The files in a part of a folder, by their names there."""
+    found = sorted(path for path in (folder / below).rglob("*") if path.is_file())
+    return {path.relative_to(folder / below).as_posix(): path.read_bytes() for path in found}
+
+
+def of_caltech101(folder: Path) -> list[bytes]:
+    """A zip around a tar around the images, with what a Macintosh leaves beside them."""
+    categories = {name: content for name, content in files_of(folder).items() if name.startswith("101_")}
+    inner = tar_of({**categories, "101_ObjectCategories/accordion/._image_0001.jpg": b"x"}, "w:gz")
+    zipped = {"caltech-101/101_ObjectCategories.tar.gz": inner, "caltech-101/Annotations.tar": b"", "__MACOSX/._x": b""}
+    return [zip_of(zipped)]
+
+
+ARCHIVES: dict[str, Callable[[Path], list[bytes]]] = {
+    "caltech101": of_caltech101,
+    "copydays": lambda folder: [tar_of(files_of(folder, part), "w:gz") for part in ("original", "strong")],
+    "eth80": lambda folder: [tar_of(files_of(folder), "w:gz")],
+    "ukbench": lambda folder: [zip_of(files_of(folder))],
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_the_published_archives_unpack_to_what_is_read(name: str, tmp_path: Path) -> None:
+    made, dataset = MAKE[name](tmp_path / "made"), chosen(f"{name}:{tmp_path / 'fetched'}")
+    dataset.folder.mkdir()
+    for wanted, content in zip(dataset.downloads, ARCHIVES[name](made), strict=True):
+        (tmp_path / "archive").write_bytes(content)
+        unpack(tmp_path / "archive", dataset.folder / wanted.path, Limits(1000, 1 << 30), wanted.inner)
+    fetched, original = dataset.load(), chosen(f"{name}:{made}").load()
+    assert {image.id for image in fetched.database} == {
+        image.id
+        for image in original.database
+        if "distractors" not in image.id  # nobody publishes those
+    }
+    assert found_by(fetched) == found_by(original)
+
+
+def test_drep_is_downloaded_to_where_it_is_read() -> None:
+    names = [PurePosixPath(wanted.path) for wanted in chosen("drep").downloads]
+    assert all(name.match("data/Test-*.parquet") and not name.is_absolute() for name in names)
+    assert [wanted.url.rpartition("/main/")[2] for wanted in chosen("drep").downloads] == [str(name) for name in names]
+
+
 COMPLETE = {
     "ukbench": [f"full/ukbench{i:05d}.jpg" for i in range(10_200)],
     "eth80": [f"eth80-cropped256/o{o}/o{o}-{v}.png" for o in range(80) for v in range(41)],
@@ -497,8 +543,8 @@ WRONG: list[tuple[str, Callable[[Path], object], str]] = [
     ("holidays", listed("100000.jpg", "100001.jpg", "100001.jpg"), r"line 3: 100001\.jpg stands there twice"),
     ("holidays", listed("100000.jpg", "100301.jpg"), r"line 2: 100301\.jpg has no query, there is no 100300\.jpg"),
     ("copydays", removed("original/202200.jpg"), r"strong/202201\.jpg has no original: .* begins with '2022'"),
-    ("copydays", removed("strong"), r"there is no folder .*strong: `bench fetch datasets copydays`"),
-    ("ukbench", removed("full/ukbench00006.jpg"), r"lacks full/ukbench00006\.jpg: `bench fetch datasets ukbench`"),
+    ("copydays", removed("strong"), r"there is no folder .*strong: `bench fetch datasets copydays:/"),
+    ("ukbench", removed("full/ukbench00006.jpg"), r"lacks full/ukbench00006\.jpg: `bench fetch datasets ukbench:/"),
     ("ukbench", added("full/000001.jpg"), r"full/000001\.jpg is not called ukbench and five digits"),
     (
         "disc21",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.interfaces import Dataset, ImageFile, Split
 from bench.plugins import register_dataset
-from bench.published import Published
+from bench.published import Download, Published
 from datasets.retrieval._names import by_folder, first_folder
 from datasets.retrieval._truth import at
 
@@ -39,10 +39,12 @@ def eth80(directory: str = "") -> Dataset:
         metrics=("map", "map_rop", "hit@1", "recall@10", "mrr", "r_precision", "map@r", "knn@20"),
         directory=at(directory),
         layout=f"{ARCHIVES[0]}/apple1/apple1-000-000.png and {ARCHIVES[0]}/apple1/maps/apple1-000-000-map.png, "
-        "or images/apple1/*.jpg and masks/apple1/*.png",
+        f"the same in {' or '.join(ARCHIVES[1:])}, or images/apple1/*.jpg and masks/apple1/*.png",
         homepage="http://datasets.d2.mpi-inf.mpg.de/eth80/",
         licence="not stated",
         citation="Leibe, Schiele: Analyzing appearance and contour based methods for object categorization, CVPR 2003",
+        # of 128 pixels: the address of the larger ones could not be confirmed
+        downloads=(Download("http://datasets.d2.mpi-inf.mpg.de/eth80/eth80-cropped-close128.tgz", ".", unpack=True),),
         counts={
             "n_queries": 3280,
             "n_database": 3280,
