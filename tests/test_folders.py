@@ -148,11 +148,13 @@ def test_pairs_to_the_letter(tmp_path: Path) -> None:
 
 
 def test_only_the_header_tells_whether_there_are_levels(tmp_path: Path) -> None:
-    with_level = written(tmp_path / "with", '\ufeffquery,reference,"level"')
+    # as spreadsheets save it, with a byte order mark
+    with_level = written(tmp_path / "with", '\ufefflevel,query,"reference"\n3,q/1.jpg,r/1.jpg\n')
     plain = chosen(f"pairs:{written(tmp_path / 'plain', 'query,reference')}").metrics
     leveled = chosen(f"pairs:{with_level}").metrics
     assert plain[0] == "map" and "micro_ap" in plain
     assert leveled == (*plain, "pearson", "relative_deviation")
+    assert levels_by_name(chosen(f"pairs:{with_level}").load()) == [("q/1.jpg", "r/1.jpg", 3.0)]
     assert chosen(f"pairs:{touched(tmp_path / 'none', ['1.jpg'])}").metrics == plain
 
 
