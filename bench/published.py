@@ -61,7 +61,8 @@ class Published(Dataset):
     def how_to_get(self) -> str:
         """One sentence: the command or the address, and the layout."""
         if self.downloads:
-            return f"`bench fetch datasets {self.name}`; expected in {self.folder}: {self.layout}"
+            chosen = self.name if self.directory is None else f"{self.name}:{self.directory}"
+            return f"`bench fetch datasets {chosen}`; expected in {self.folder}: {self.layout}"
         return self.how_to_bring
 
     @property

@@ -471,7 +471,7 @@ def test_what_is_not_as_published_is_a_sentence(
 def test_a_dataset_without_its_ground_truth_or_folder(server: Server, tmp_path: Path) -> None:
     dataset = tiny(server.address, tmp_path)
     found = verify(dataset)
-    assert found.state == "not here" and "`bench fetch datasets tiny`; expected in" in found.problems[0]
+    assert found.state == "not here" and f"`bench fetch datasets tiny:{tmp_path}/tiny`; exp" in found.problems[0]
     (tmp_path / "tiny").mkdir()
     found = verify(dataset)
     assert found.state == "different" and f"there is no {tmp_path}/tiny/gt/list.txt" in found.problems[0]
@@ -564,6 +564,28 @@ def test_verify_names_ten_on_the_console_and_all_in_json(server: Server, tmp_pat
     (tmp_path / "disc/ground_truth.csv").write_text("query_id,reference_id\nq,x\n")
     ran = call("datasets", "verify", f"disc:{tmp_path}/disc")
     assert ran.exit_code == 3 and "ground_truth.csv, line 2: there is no reference image 'x'" in ran.stdout
+
+
+def test_a_dataset_of_a_plugin_file(tmp_path: Path, registry: None) -> None:
+    (tmp_path / "mine.py").write_text(
+        """
+from pathlib import Path
+
+from bench.interfaces import Dataset
+from bench.plugins import register_dataset
+from tests.test_fetch_datasets import tiny
+
+
+@register_dataset()
+def tiny_of_plugin() -> Dataset:
+    return tiny("", Path(__file__).parent, name="tiny_of_plugin", downloads=())
+"""
+    )
+    ran = call("datasets", "verify", "tiny_of_plugin", "--plugin", tmp_path / "mine.py")
+    assert ran.exit_code == 3 and rows(ran.stdout)["tiny_of_plugin"] == ["not here"]
+    ran = call("fetch", "datasets", "tiny_of_plugin", "--plugin", tmp_path / "mine.py")
+    assert ran.exit_code == 3 and rows(ran.stdout)["tiny_of_plugin"] == ["by hand"]
+    assert f"get it from https://tiny.example; expected in {tmp_path}/tiny: jpg/*.png" in ran.stdout
 
 
 def test_a_dataset_that_is_made_here_is_verified_too() -> None:
