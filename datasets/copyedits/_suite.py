@@ -1,7 +1,7 @@
 """Which image gets which edits, and the suite as files: queries/, references/, pairs.csv."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -51,16 +51,16 @@ class Suite:
 def plan(originals: Sequence[Original], distractors: Sequence[Original]) -> Suite:
     """The suite of at least LEAST_IMAGES originals, and further images for the database.
 
-    A twentieth of them (40 at most) is edited by every edit alone, so that edits are compared on the same images, and
-    not grey ones if there are enough others: there some edits change nothing. Others are edited twice, each edit as
-    often first as second. A tenth as many queries, single and double, are made of images that are held out.
+    A twentieth of them (40 at most) is edited by every edit alone, so that edits are compared on the same images.
+    Others are edited twice, each edit as often first as second. Grey images are copied only where there are too few
+    others: there some edits change nothing. A tenth as many queries, single and double, are made of images held out.
     """
     shuffled = Rng(f"{SEED}/originals").shuffled(originals)
     held_out, kept = shuffled[::HELD_OUT], [image for i, image in enumerate(shuffled) if i % HELD_OUT]
     per_edit = min(MOST_PER_EDIT, len(originals) // LEAST_IMAGES)
-    chosen = _coloured_first(kept, per_edit)
     single = [(edit,) for edit in EDITS]
     double = _double(max(1, per_edit * 2 // 5), Rng(f"{SEED}/pairs"))
+    chosen = _coloured_first(kept, per_edit + len(double))
     unmatched = (single + double[: len(EDITS)]) * max(1, per_edit // 10)
     queries = [
         *(Query(original, edits, True) for edits in single for original in chosen[:per_edit]),
@@ -94,24 +94,34 @@ def write(folder: Path, suite: Suite) -> None:
     """
     for name in ("queries", "references"):
         (folder / name).mkdir()
-    paths = {image.name: f"references/r{number:05d}.jpg" for number, image in enumerate(suite.references)}
+    references = {image.name: f"references/r{number:05d}.jpg" for number, image in enumerate(suite.references)}
+    asked: dict[str, list[int]] = {}
+    for number, query in enumerate(suite.queries):
+        asked.setdefault(query.original.name, []).append(number)
+
+    def write_original(original: Original) -> list[dict[str, str]]:
+        """Write the reference, if it is one, and the queries made of it; their rows. It is opened once for all."""
+        image, reference = original.open(), references.get(original.name, "")
+        if reference:
+            _save(image, folder / reference)
+        return [_write_query(folder, suite, number, image, reference) for number in asked.get(original.name, [])]
+
     with ThreadPoolExecutor() as pool:
-        # list: an image that can't be read raises here
-        list(pool.map(lambda image: _save(image.open(), folder / paths[image.name]), suite.references))
-        rows = list(pool.map(lambda number: _write_query(folder, suite, number, paths), range(len(suite.queries))))
+        made = pool.map(write_original, (*suite.references, *suite.held_out))
+        rows = sorted((row for rows in made for row in rows), key=lambda row: row["query"])
     _csv.write(folder / _pairs.PAIRS, rows, COLUMNS)
 
 
-def _write_query(folder: Path, suite: Suite, number: int, paths: Mapping[str, str]) -> dict[str, str]:
-    """Write a query; its row of pairs.csv."""
+def _write_query(folder: Path, suite: Suite, number: int, image: Image.Image, reference: str) -> dict[str, str]:
+    """Write a query made of an image; its row of pairs.csv."""
     query, path = suite.queries[number], f"queries/q{number:04d}.jpg"
     edits, source = "+".join(edit.name for edit in query.edits), query.original.name
-    others = [image for image in suite.held_out if image is not query.original]
-    image, parameters = edited(query.original.open(), query.edits, Rng(f"{SEED}/{edits}/{source}"), others)
-    _save(image, folder / path)
+    others = [original for original in suite.held_out if original is not query.original]
+    copy, parameters = edited(image, query.edits, Rng(f"{SEED}/{edits}/{source}"), others)
+    _save(copy, folder / path)
     return {
         "query": path,
-        "reference": paths[source] if query.matched else "",
+        "reference": reference,
         "tags": ";".join(query.tags),
         "edits": edits,
         "source": source,
