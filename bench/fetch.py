@@ -129,7 +129,7 @@ def mismatch(file: Path, sha256: str, wanted: Download, known: Mapping[str, Mapp
 class _Fetch:
     """One dataset's downloads on their way: into a folder beside the dataset's, from there into it, each when whole.
 
-    What was fetched is noted in DOWNLOADS; then its archive is removed. One that is still there was interrupted.
+    What was fetched is noted in DOWNLOADS; then its archive is removed.
     """
 
     def __init__(self, dataset: Published, network: Network, watch: Watch) -> None:
@@ -164,11 +164,10 @@ class _Fetch:
 
     def _todo(self) -> Sequence[Download]:
         known, wanted = recorded(self._folder), self._dataset.downloads
-        interrupted = [download for download in wanted if self._received(download).is_file()]
         missing = self._missing()
-        if missing == [] and not (known or interrupted):
+        if missing == [] and not known and not any(self._received(download).is_file() for download in wanted):
             return ()  # it was brought by hand
-        return [d for d in wanted if d.url not in known or d in interrupted or self._is_gone(d, missing or ())]
+        return [d for d in wanted if d.url not in known or self._is_gone(d, missing or ())]
 
     def _missing(self) -> Sequence[ImageFile] | None:
         """Images that are missing; None where that can't be told of what is here."""

@@ -253,17 +253,36 @@ def changes_the_disk(event: str, arguments: tuple[Any, ...]) -> bool:
     return bool(opened) or event in {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod"}
 
 
+Moment = Callable[[str, tuple[Any, ...]], bool]
+
+
+def fetch_and_die(dataset: Tiny, moment: Moment) -> None:
+    """Be killed just before the call that is the moment; Python tells of each that changes the disk."""
+    sys.addaudithook(lambda event, arguments: kill_myself() if moment(event, arguments) else None)
+    fetched(dataset)
+
+
+def change(number: int) -> Moment:
+    changes = itertools.count(1)
+    return lambda event, arguments: changes_the_disk(event, arguments) and next(changes) == number
+
+
+def the_note(event: str, arguments: tuple[Any, ...]) -> bool:
+    return event == "os.rename" and str(arguments[1]).endswith("tiny/downloads.json")
+
+
+def test_killed_when_all_was_unpacked_and_not_noted(server: Server, tmp_path: Path) -> None:
+    """It is not taken for a copy that was brought by hand."""
+    server.files["/all.zip"] = zip_of(CLEAN)
+    dataset = tiny(server.address, tmp_path, downloads=(Download(f"{server.address}/all.zip", ".", True),))
+    assert ended(forked(partial(fetch_and_die, dataset, the_note))) == -9
+    assert dataset.load() and not (tmp_path / "tiny/downloads.json").exists()
+    assert fetched(dataset).outcome == "fetched" and len(server.gets) == 1
+    assert data(tmp_path).keys() == {*CLEAN, "downloads.json"}
+
+
 def test_killed_before_any_change_of_the_disk_the_next_call_makes_the_same(server: Server, tmp_path: Path) -> None:
     """A copy of this process is killed before its first change, another one before its second, and so on."""
-
-    def fetch_and_die(dataset: Tiny, step: int) -> None:
-        changes = itertools.count(1)
-        sys.addaudithook(
-            lambda event, arguments: (
-                kill_myself() if changes_the_disk(event, arguments) and next(changes) == step else None
-            )
-        )
-        fetched(dataset)
 
     def smaller(folder: Path) -> Tiny:
         """The archive is unpacked into a folder that is there."""
@@ -278,7 +297,7 @@ def test_killed_before_any_change_of_the_disk_the_next_call_makes_the_same(serve
     for step in itertools.count(1):
         folder = tmp_path / str(step)
         dataset = smaller(folder)
-        killed = ended(forked(partial(fetch_and_die, dataset, step)))
+        killed = ended(forked(partial(fetch_and_die, dataset, change(step))))
         # a file that is in the dataset's folder is whole
         there = {name.removeprefix("tiny/"): c for name, c in tree(folder).items() if name.startswith("tiny/")}
         assert {name: content for name, content in there.items() if name != "downloads.json"}.items() <= clean.items()
@@ -301,22 +320,20 @@ def test_of_two_processes_one_fetches(server: Server, tmp_path: Path) -> None:
     assert len(server.gets) == 3 and data(tmp_path).items() >= CLEAN.items()
 
 
-@pytest.mark.parametrize(
-    ("path", "pin"), [("/first.zip", "sha256"), ("/other/second.tgz", "md5"), ("/first.zip", "first digits")]
-)
-def test_another_file_than_the_published_one_is_refused(path: str, pin: str, server: Server, tmp_path: Path) -> None:
-    server.files[path] += b"changed"
+@pytest.mark.parametrize(("path", "digits"), [("/first.zip", 64), ("/first.zip", 8), ("/other/second.tgz", 0)])
+def test_another_file_than_the_published_one_is_refused(path: str, digits: int, server: Server, tmp_path: Path) -> None:
+    """By its sha256 or the first digits of it, or by its md5 where that alone was published."""
     dataset = tiny(server.address, tmp_path)
-    if pin == "first digits":
-        short = replace(dataset.downloads[0], sha256=sha256(SERVED[path])[:8])
-        dataset = replace(dataset, downloads=(short, *dataset.downloads[1:]))
+    first, *others = dataset.downloads
+    dataset = replace(dataset, downloads=(replace(first, sha256=str(first.sha256)[: digits or 64]), *others))
+    server.files[path] += b"changed"
     result = fetched(dataset)
+    told = (f"sha256 is {sha256(server.files[path])[:16]}", sha256(SERVED[path])[: min(digits, 16)])
+    kind, expected = told if digits else ("md5 is", hashlib.md5(SERVED[path]).hexdigest())
     assert result.outcome == "failed"
-    assert f"{server.address}{path} is not the file that it should be (its {pin[:6].strip('f')}" in result.problem or (
-        pin == "first digits" and "its sha256 is" in result.problem
-    )
-    assert "/tiny/gt" not in str(tree(tmp_path).keys()) and not list(tmp_path.rglob("*.part"))
-    assert not (tmp_path / ".tiny.fetching").exists()
+    assert f"{server.address}{path} is not the file that it should be (its {kind}" in result.problem
+    assert f"expected {expected}" in result.problem
+    assert not (tmp_path / ".tiny.fetching").exists() and not (tmp_path / "tiny/gt").exists()
     server.files = dict(SERVED)
     assert fetched(dataset).outcome == "fetched" and data(tmp_path).items() >= CLEAN.items()
 
@@ -420,6 +437,7 @@ def test_a_folder_that_is_a_link_to_another_place_is_filled_there(server: Server
     (tmp_path / "tiny").symlink_to(tmp_path / "disk/there")
     assert fetched(tiny(server.address, tmp_path)).outcome == "fetched"
     assert tree(tmp_path / "disk/there").items() >= CLEAN.items() and (tmp_path / "tiny").is_symlink()
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {"there", ".there.lock"}  # no file changes disks
 
 
 # --- verifying
