@@ -63,7 +63,9 @@ def _curve(
         raise ValueError(f"{s.size} scores but {y.size} labels")
     if np.isnan(s).any():
         raise ValueError("a score is not a number")
-    matches, others = np.sort(s[y]), np.sort(s[~y])
+    matches, others = s[y], s[~y]
+    matches.sort()
+    others.sort()
     _require_pairs(matches.size, n_positives)
     not_below = len(others) - np.searchsorted(others, matches)
     hits = np.arange(1, len(matches) + 1)

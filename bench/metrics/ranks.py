@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -27,22 +28,16 @@ class Ranks:
         """The same of one array a query, each in any order."""
         if isinstance(ranks, Ranks):
             return ranks
-        parts = [np.asarray(part, dtype=np.int64).ravel() for part in ranks]
+        parts = [np.sort(np.asarray(part, dtype=np.int64), axis=None) for part in ranks]
         query = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        return cls.sorted(np.concatenate([np.empty(0, np.int64), *parts]), query, len(parts))
+        return cls(np.concatenate([np.empty(0, np.int64), *parts]), query, len(parts))
 
-    @classmethod
-    def sorted(cls, values: NDArray[np.int64], query: NDArray[np.int64], n_queries: int) -> "Ranks":
-        """The same of values [F] and query [F] in any order."""
-        order = np.lexsort((values, query))
-        return cls(values[order], query[order], n_queries)
-
-    @property
+    @cached_property
     def n_found(self) -> NDArray[np.int64]:
         """Ranks of each query, int64 [Q]."""
         return np.bincount(self.query, minlength=self.n_queries).astype(np.int64)
 
-    @property
+    @cached_property
     def before(self) -> NDArray[np.int64]:
         """How many positives of its query stand before each, int64 [F]."""
         n_found = self.n_found

@@ -29,13 +29,13 @@ def average_precision(ranks: ArrayLike, n_positives: int, rule: Rule = "finite")
     Raises ValueError for ranks that are negative, repeated, or more than the positives.
     """
     found, n = _checked([ranks], [n_positives])
-    return float(_average_precisions(found, n, rule)[0])
+    return float(average_precisions(found, n, rule)[0])
 
 
 def mean_average_precision(ranks: PerQuery, n_positives: ArrayLike, rule: Rule = "finite") -> float:
     """Mean of `average_precision` over the queries that have a positive."""
     found, n = _checked(ranks, n_positives)
-    return mean_of_queries(_average_precisions(found, n, rule))
+    return mean_of_queries(average_precisions(found, n, rule))
 
 
 def mean_precision_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> float:
@@ -45,10 +45,7 @@ def mean_precision_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> floa
     not found stands beyond all that was retrieved, so that its query's precision is that among the first k.
     """
     found, n = _checked(ranks, n_positives)
-    last = np.zeros(len(n), np.int64)
-    last[found.query] = found.values + 1  # ranks ascend within a query: the last one stays
-    cut = np.where(found.n_found < n, k, np.minimum(last, k))
-    return mean_of_queries(_shares(_count(found, found.values < cut[found.query]), cut, n))
+    return mean_of_queries(precisions_at_k(found, n, k))
 
 
 def hit_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> float:
@@ -67,7 +64,7 @@ def mrr(ranks: PerQuery, n_positives: ArrayLike) -> float:
     """Mean reciprocal rank: mean of 1 / (rank of the first positive + 1), 0 where none was found."""
     found, n = _checked(ranks, n_positives)
     first = found.before == 0
-    return mean_of_queries(_shares(_count(found, first / (found.values + 1)), np.ones_like(n), n))
+    return mean_of_queries(_shares(_sum(found, first / (found.values + 1)), np.ones_like(n), n))
 
 
 def r_precision(ranks: PerQuery, n_positives: ArrayLike) -> float:
@@ -80,7 +77,7 @@ def mean_average_precision_at_r(ranks: PerQuery, n_positives: ArrayLike) -> floa
     """MAP@R: the finite sum of average precision over the ranks below n alone (Musgrave et al., ECCV 2020)."""
     found, n = _checked(ranks, n_positives)
     precision = (found.before + 1) / (found.values + 1)
-    return mean_of_queries(_shares(_count(found, precision * (found.values < n[found.query])), n, n))
+    return mean_of_queries(_shares(_sum(found, precision * (found.values < n[found.query])), n, n))
 
 
 def ns_score(ranks: PerQuery, n_positives: ArrayLike) -> float:
@@ -100,20 +97,34 @@ def mean_of_queries(values: NDArray[np.float64]) -> float:
     return float(values[exist].mean())
 
 
-def _average_precisions(found: Ranks, n: NDArray[np.int64], rule: Rule) -> NDArray[np.float64]:
+def average_precisions(found: Ranks, n_positives: NDArray[np.int64], rule: Rule) -> NDArray[np.float64]:
+    """`average_precision` of each query, float64 [Q], nan without a positive; found and n_positives fit together."""
     if rule not in ("finite", "trapezoid"):
         raise ValueError(f"there is no rule '{rule}' of average precision: write finite or trapezoid")
     r, j = found.values, found.before
     precision = (j + 1) / (r + 1)
     if rule == "trapezoid":
-        precision = (np.where(r == 0, 1.0, j / np.maximum(r, 1)) + precision) / 2
-    return _shares(_count(found, precision), n, n)
+        precision += np.where(r == 0, 1.0, j / np.maximum(r, 1))
+        precision /= 2
+    return _shares(_sum(found, precision), n_positives, n_positives)
 
 
-def _count(found: Ranks, weights: NDArray[np.generic]) -> NDArray[np.float64]:
+def precisions_at_k(found: Ranks, n_positives: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """The precision of each query that `mean_precision_at_k` averages, float64 [Q], nan without a positive."""
+    last = np.zeros(len(n_positives), np.int64)
+    last[found.query] = found.values + 1  # ranks ascend within a query: the last one stays
+    cut = np.where(found.n_found < n_positives, k, np.minimum(last, k))
+    return _shares(_count(found, found.values < cut[found.query]), cut, n_positives)
+
+
+def _count(found: Ranks, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many of each query's ranks are chosen, bool [F], int64 [Q]."""
+    return np.bincount(found.query[chosen], minlength=found.n_queries).astype(np.int64)
+
+
+def _sum(found: Ranks, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum of weights [F] over each query's ranks, float64 [Q]."""
-    sums: NDArray[np.float64] = np.bincount(found.query, weights, minlength=found.n_queries).astype(np.float64)
-    return sums
+    return np.bincount(found.query, weights, minlength=found.n_queries).astype(np.float64)
 
 
 def _shares(part: NDArray[np.generic], whole: NDArray[np.int64], n_positives: NDArray[np.int64]) -> NDArray[np.float64]:

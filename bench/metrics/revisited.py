@@ -5,18 +5,22 @@ both are positives. Hard: hard images are positives, easy ones junk.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.metrics.judge import GroundTruthError
-from bench.metrics.ranks import Ranks, flat
-from bench.metrics.retrieval import mean_average_precision, mean_precision_at_k
+from bench.metrics.ranks import Ranks
+from bench.metrics.retrieval import average_precisions, mean_of_queries, precisions_at_k
 
 LABELS = ("easy", "hard", "junk")
-#: Labels that are positives of each difficulty; those of `LABELS` that are not are junk.
-POSITIVES = {"E": (0,), "M": (0, 1), "H": (1,)}
+#: Which of `LABELS` are positives of each difficulty; the others are junk.
+POSITIVES = {
+    "E": np.array([True, False, False]),
+    "M": np.array([True, True, False]),
+    "H": np.array([False, True, False]),
+}
 
 
 def revisited(
@@ -36,6 +40,7 @@ def revisited(
     ranking.
     """
     retrieved = np.asarray(ranking)
+    retrieved = retrieved.astype(retrieved.dtype.newbyteorder("="), copy=False)
     if retrieved.ndim != 2 or not np.issubdtype(retrieved.dtype, np.integer) or len(retrieved) != len(ground_truth):
         raise GroundTruthError(
             f"the ranking is {retrieved.dtype} {retrieved.shape} for {len(ground_truth)} queries in the ground truth: "
@@ -43,32 +48,38 @@ def revisited(
         )
     images, label, query = _labelled(ground_truth, n_database)
     rank = _positions(retrieved, images, query, n_database)
-    return {name: _difficulty(rank, label, query, len(retrieved), own, ks) for name, own in POSITIVES.items()}
+    found = np.flatnonzero(rank >= 0)
+    order = found[np.argsort(query[found] * retrieved.shape[1] + rank[found])]
+    walked = _Walked(rank[order], label[order], query[order])
+    return {
+        name: _difficulty(walked, is_positive, np.bincount(query[is_positive[label]], minlength=len(retrieved)), ks)
+        for name, is_positive in POSITIVES.items()
+    }
+
+
+class _Walked(NamedTuple):
+    """The labelled images that were retrieved, down each query's ranking: place, label's number and query [F]."""
+
+    place: NDArray[np.int64]
+    label: NDArray[np.int64]
+    query: NDArray[np.int64]
 
 
 def _difficulty(
-    rank: NDArray[np.int64],
-    label: NDArray[np.int64],
-    query: NDArray[np.int64],
-    n_queries: int,
-    positive_labels: tuple[int, ...],
-    ks: Sequence[int],
+    walked: _Walked, is_positive: NDArray[np.bool_], n_positives: NDArray[np.int64], ks: Sequence[int]
 ) -> dict[str, float]:
-    """The metrics with these labels as positives and the others as junk."""
-    positive = np.isin(label, positive_labels)
-    n_positives = np.bincount(query[positive], minlength=n_queries)
-    found = np.flatnonzero(rank >= 0)
-    order = found[np.lexsort((rank[found], query[found]))]
-    is_junk, of = ~positive[order], query[order]
-    n_junk = np.cumsum(is_junk)
-    n_junk_before = np.append(0, n_junk)[np.searchsorted(of, of)]  # of the queries before
-    ranks = (rank[order] - (n_junk - n_junk_before))[~is_junk]
-    judged = Ranks(ranks, of[~is_junk], n_queries)
+    """The metrics where the labels that are not positive are junk."""
     if not n_positives.any():
         return dict.fromkeys(("map_rop", *(f"mp@{k}" for k in ks)), float("nan"))
+    n_junk = np.cumsum(~is_positive[walked.label])
+    # what was counted before a query's first image belongs to the queries before it
+    of_others = np.append(0, n_junk)[np.searchsorted(walked.query, np.arange(len(n_positives)))]
+    positive = np.flatnonzero(is_positive[walked.label])
+    query = walked.query[positive]
+    ranks = Ranks(walked.place[positive] - n_junk[positive] + of_others[query], query, len(n_positives))
     return {
-        "map_rop": mean_average_precision(judged, n_positives, "trapezoid"),
-        **{f"mp@{k}": mean_precision_at_k(judged, n_positives, k) for k in ks},
+        "map_rop": mean_of_queries(average_precisions(ranks, n_positives, "trapezoid")),
+        **{f"mp@{k}": mean_of_queries(precisions_at_k(ranks, n_positives, k)) for k in ks},
     }
 
 
@@ -76,43 +87,61 @@ def _labelled(
     ground_truth: Sequence[Mapping[str, Any]], n_database: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """All labelled images of all queries, query by query: the image, its label's number, and the query."""
-    parts, labels = [], []
-    for query, truth in enumerate(ground_truth):
-        if missing := [name for name in LABELS if name not in truth]:
-            raise GroundTruthError(f"the ground truth of query {query} lacks the key {', '.join(missing)}")
-        lists = [np.asarray(truth[name]).ravel() for name in LABELS]
-        if any(part.size and not np.issubdtype(part.dtype, np.integer) for part in lists):
-            raise GroundTruthError(f"the ground truth of query {query} holds other than integers")
-        images = np.concatenate(lists, dtype=np.int64, casting="unsafe")
-        parts.append(images)
-        labels.append(np.repeat(np.arange(len(LABELS)), [len(part) for part in lists]))
-        if len(np.unique(images)) < len(images):
-            twice = np.unique(images)[np.argmax(np.unique(images, return_counts=True)[1] > 1)]
-            raise GroundTruthError(f"query {query} names image {twice} twice: it is easy, hard or junk, once")
-        if images.size and (images.min() < 0 or (n_database is not None and images.max() >= n_database)):
-            raise GroundTruthError(f"the ground truth of query {query} names images outside the database")
-    query_of, images = flat(parts)
-    return images, np.concatenate([np.empty(0, np.int64), *labels]), query_of
+    parts = [np.empty(0, np.int64)]
+    for number, truth in enumerate(ground_truth):
+        for name in LABELS:
+            if name not in truth:
+                raise GroundTruthError(f"the ground truth of query {number} lacks the key {name}")
+            part = np.asarray(truth[name])
+            if part.size and part.dtype.kind not in "iu":
+                raise GroundTruthError(f"the ground truth of query {number} holds other than integers under {name}")
+            parts.append(part.ravel())
+    images = np.concatenate(parts, dtype=np.int64, casting="unsafe")
+    list_of = np.repeat(np.arange(len(parts) - 1), [len(part) for part in parts[1:]])
+    query, label = np.divmod(list_of, len(LABELS))
+    outside = (images < 0) | (images >= (n_database or np.inf))
+    if outside.any():
+        raise GroundTruthError(
+            f"the ground truth of query {query[np.argmax(outside)]} names images outside the database"
+        )
+    size = images.max(initial=0) + 1
+    keys = np.sort(query * size + images)
+    twice = keys[1:][keys[1:] == keys[:-1]]
+    if twice.size:
+        raise GroundTruthError(
+            f"query {twice[0] // size} names image {twice[0] % size} twice: it is easy, hard or junk, once"
+        )
+    return images, label, query
 
 
 def _positions(
     ranking: NDArray[np.integer], images: NDArray[np.int64], query: NDArray[np.int64], n_database: int | None
 ) -> NDArray[np.int64]:
     """Where each of the labelled images stands in its query's ranking, -1 where it was not retrieved."""
-    highest = max(ranking.max(initial=-1), images.max(initial=-1))
+    # as unsigned integers those below 0 are above all others: one look tells both
+    top = int(ranking.view(f"u{ranking.itemsize}").max(initial=0))
+    is_padded = top > np.iinfo(f"i{ranking.itemsize}").max
+    highest = max(int(ranking.max()) if is_padded else top, int(images.max(initial=0)))
     if n_database is not None and highest >= n_database:  # the ground truth was looked at before
         beyond = int(np.argmax(ranking.max(axis=1) >= n_database))
         raise GroundTruthError(f"the ranking of query {beyond} names images outside the database of {n_database}")
-    place_of, places = np.full(highest + 1, -1, np.int32), np.arange(ranking.shape[1], dtype=np.int32)
-    last = np.cumsum(np.bincount(query, minlength=len(ranking)))
-    found: list[NDArray[np.int32]] = []
-    for row, asked in zip(ranking, np.split(images, last[:-1]), strict=True):
-        retrieved = row[: np.count_nonzero(row >= 0)]
-        if retrieved.size < row.size and ((row < -1).any() or (retrieved < 0).any()):
-            raise GroundTruthError(f"the ranking of query {len(found)} has a negative index, or -1 before its end")
-        place_of[retrieved] = places[: retrieved.size]
-        if np.count_nonzero(place_of >= 0) < retrieved.size:
-            raise GroundTruthError(f"the ranking of query {len(found)} has an image twice")
-        found.append(place_of[asked])
+    place_of, places = np.empty(highest + 1, np.int32), np.arange(ranking.shape[1], dtype=np.int32)
+    found = np.empty(len(images), np.int64)
+    ends = np.cumsum(np.bincount(query, minlength=len(ranking)))
+    for number, row in enumerate(ranking):
+        retrieved = _retrieved(row, number) if is_padded else row
         place_of.fill(-1)
-    return np.concatenate([np.empty(0, np.int64), *found])
+        place_of[retrieved] = places[: len(retrieved)]
+        if np.count_nonzero(place_of >= 0) < len(retrieved):
+            raise GroundTruthError(f"the ranking of query {number} has an image twice")
+        mine = slice(ends[number - 1] if number else 0, ends[number])
+        found[mine] = place_of[images[mine]]
+    return found
+
+
+def _retrieved(row: NDArray[np.integer], number: int) -> NDArray[np.integer]:
+    """A row of a ranking without the -1 at its end."""
+    retrieved = row[: np.count_nonzero(row >= 0)]
+    if (row < -1).any() or (retrieved < 0).any():
+        raise GroundTruthError(f"the ranking of query {number} has a negative index, or -1 before its end")
+    return retrieved
