@@ -370,11 +370,14 @@ def test_what_is_pasted_on_a_query_is_not_in_the_database() -> None:
 
 
 def test_no_query_is_pasted_onto_its_own_original(tmp_path: Path, others: list[Original]) -> None:
-    queries = tuple(Query(original, (EDIT["paste"],), False) for original in others)
+    pasted = [(EDIT["paste"], edit) for edit in EDITS if edit.name != "paste"]
+    queries = tuple(Query(original, edits, False) for original in others for edits in pasted)
     write(tmp_path, Suite(queries, (), tuple(others)))
     with (tmp_path / "pairs.csv").open(newline="") as stream:
-        told = {row["source"]: json.loads(row["parameters"])["paste"]["background"] for row in csv.DictReader(stream)}
-    assert told == {"turned": "negative", "negative": "turned"}
+        told = Counter(
+            (r["source"], json.loads(r["parameters"])["paste"]["background"]) for r in csv.DictReader(stream)
+        )
+    assert told == {("turned", "negative"): 16, ("negative", "turned"): 16}
 
 
 def make_photos(folder: Path, photo: Path, n: int = 24) -> Path:
