@@ -1,7 +1,7 @@
 """The two interfaces of the benchmark, Backbone and Dataset, and the values that travel with them.
 
 A plugin module imports this module, `bench.plugins` to register itself, and where it needs them the small helpers
-`bench.errors`, `bench.files`, `bench.images`, `bench.manifest`, `bench.paths`; nothing of the run.
+`bench.errors`, `bench.files`, `bench.images`, `bench.manifest`, `bench.paths`, `bench.sources`; nothing of the run.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Where images come from: any folder, the database of a dataset, webdataset shards, parquet files."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from bench import plugins
 from bench.errors import DatasetError, UsageError
 from bench.images import SUFFIXES
 from bench.interfaces import Dataset, ImageFile
-from bench.unpacking import unpacked
+from bench.unpacking import absolute, unpacked
 
 TAR, PARQUET = ".tar", ".parquet"
 
@@ -41,11 +41,12 @@ def images_of(spec: str) -> Source:
     """
     path, _, column = (spec, "", "") if _is_there(spec) else spec.partition("#")
     if _is_there(path) and Path(path).is_dir():
-        return Source(_identity(path, column), partial(_in_folder, Path(path), column))
+        return Source(_identity([Path(path).resolve()], column), partial(_in_folder, Path(path), column))
     if path.endswith(TAR) and column:
         raise UsageError(f"'{spec}' names a column, but a .tar has none: leave out #{column}")
     if path.endswith((TAR, PARQUET)):
-        return Source(_identity(path, column), partial(_in_shards, _shards(path), column))
+        named = [absolute(Path(part)) for part in _parts(path)]
+        return Source(_identity(named, column), partial(_in_shards, _shards(path), column))
     return _of_dataset(spec)
 
 
@@ -86,31 +87,37 @@ def _is_there(path: str) -> bool:
         return False
 
 
-def _identity(path: str, column: str) -> str:
-    return ",".join(str(Path(part).resolve()) for part in path.split(",")) + (f"#{column}" if column else "")
+def _parts(spec: str) -> list[str]:
+    return [spec] if _is_there(spec) else [part.strip() for part in spec.split(",")]
+
+
+def _identity(named: Sequence[Path], column: str) -> str:
+    return ",".join(map(str, named)) + (f"#{column}" if column else "")
 
 
 def _shards(spec: str) -> list[Path]:
     """The files of a comma-separated list of names, ranges in braces, and patterns, each once."""
     found: dict[Path, None] = {}
-    for part in spec.split(",") if not _is_there(spec) else [spec]:
-        for name in _expanded(part):
-            files = [Path(name)] if Path(name).is_file() else _matching(name)
-            if not files:
-                raise UsageError(f"'{spec}' names {name}, but there is no such file: correct it")
-            found |= dict.fromkeys(files)
+    for name in (name for part in _parts(spec) for name in _expanded(part)):
+        files = [Path(name)] if Path(name).is_file() else _matching(name)
+        if not files:
+            raise UsageError(f"'{spec}' names {name}, but there is no such file: correct it")
+        found |= dict.fromkeys(files)
+    if not found:
+        raise UsageError(f"'{spec}' is a range that ends before it begins: correct it")
     return list(found)
 
 
-def _expanded(name: str) -> list[str]:
+def _expanded(name: str) -> Iterator[str]:
     """`x-{08..10}` as x-08, x-09, x-10."""
     braces = re.search(r"\{(\d+)\.\.(\d+)\}", name)
     if not braces:
-        return [name]
+        yield name
+        return
     first, last = braces.groups()
     width = max(len(first), len(last)) if first.startswith("0") else 0
-    numbers = [f"{number:0{width}d}" for number in range(int(first), int(last) + 1)]
-    return [whole for number in numbers for whole in _expanded(name.replace(braces.group(), number, 1))]
+    for number in range(int(first), int(last) + 1):
+        yield from _expanded(name.replace(braces.group(), f"{number:0{width}d}", 1))
 
 
 def _matching(pattern: str) -> list[Path]:

@@ -51,7 +51,7 @@ def unpacked(shards: Sequence[Path], column: str) -> Path:
     ("" for the first of COLUMNS that it has). Raises DatasetError, naming the shard and key or row, where one is no
     image, a key has two, or a name leads out of the folder.
     """
-    files = [shard.resolve() for shard in shards]
+    files = [absolute(shard) for shard in shards]
     top = Path(os.path.commonpath([file.parent for file in files]))
     folder = paths.home() / "sources" / _hash(files, column)
     if not folder.is_dir():
@@ -59,6 +59,11 @@ def unpacked(shards: Sequence[Path], column: str) -> Path:
             for file in files:
                 _unpack(file, column, making / file.relative_to(top))
     return folder
+
+
+def absolute(path: Path) -> Path:
+    """Without `..`, but under its own last name: a hub's cache links that to a file named by its hash."""
+    return path.parent.resolve() / path.name
 
 
 def _hash(files: Sequence[Path], column: str) -> str:
@@ -89,8 +94,8 @@ def _suffix(packed: Packed) -> str:
 def _of_tar(shard: Path) -> Iterator[Packed]:
     """One image a key: the files `KEY.jpg`, `KEY.json`, ... are one sample, as in the webdataset format."""
     try:
-        _require_end(shard)
         with tarfile.open(shard, "r:") as tar:
+            _require_end(shard)
             for key, member in _images_by_key(shard, tar.getmembers()):
                 stream = tar.extractfile(member)
                 assert stream is not None  # it is a regular file

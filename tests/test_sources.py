@@ -123,6 +123,22 @@ def test_relative_patterns_and_shards_of_one_name(tmp_path: Path, monkeypatch: p
     assert shades("*/0.tar") == shades("train/0.tar,val/{0..0}.tar") == {"train/0.tar/k.jpg": 0, "val/0.tar/k.jpg": 1}
 
 
+def test_shards_in_the_cache_of_a_hub_keep_their_names(tmp_path: Path) -> None:
+    """There each file is a link to one that is called after its hash."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots/main"
+    snapshot.mkdir(parents=True)
+    for name, made in (
+        ("a.tar", shard(blobs / "5c0ffe", ["k"], 1)),
+        ("b.parquet", table(blobs / "bee5", [encoded(2)])),
+    ):
+        (snapshot / name).symlink_to(made)
+    assert shades(snapshot / "a.tar") == {"a.tar/k.jpg": 1}
+    assert shades(snapshot / "b.parquet") == {"b.parquet/00000000.jpg": 2}
+    both = images_of(f"{snapshot}/a.tar, {snapshot}/../main/b.parquet")
+    assert [image.id for image in both.images] == ["a.tar/k.jpg", "b.parquet/00000000.jpg"]
+    assert both.identity == f"{snapshot.resolve()}/a.tar,{snapshot.resolve()}/b.parquet"
+
+
 def test_the_image_of_a_key_is_the_one_without_further_extension(tmp_path: Path) -> None:
     files = [
         (member("d", tarfile.DIRTYPE), b""), ("./d/1.JPG", encoded(1)), ("d/1.mask.png", encoded(50, "PNG")),
@@ -249,6 +265,7 @@ def test_bad_tables_are_refused_and_leave_nothing(
         ("no.tar", r"'no\.tar' names no\.tar, but there is no such file"),
         ("no-*.parquet", r"names no-\*\.parquet, but there is no such file"),
         ("x-{0..2}.tar", r"names x-1\.tar, but there is no such file"),
+        ("x-{2..0}.tar", "is a range that ends before it begins"),
         ("x-0.tar#jpg", r"names a column, but a \.tar has none"),
         (",".join(f"{'long' * 30}{i}.tar" for i in range(9)), "but there is no such file"),
     ],
