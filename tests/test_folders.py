@@ -116,6 +116,40 @@ def test_a_class_folder_is_ranked(tiles: Sequence[Image.Image], tmp_path: Path) 
     assert row["complete"] == "True"
 
 
+# disc:DIR
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("query_id\nq1\n", r"ground_truth\.csv lacks the column reference_id"),
+        ("", r"ground_truth\.csv is empty"),
+        ("query_id,reference_id\nq1,r1\nq9,r1\n", "line 3: there is no query image 'q9'"),
+        ("query_id,reference_id\nq1,r9\n", "line 2: there is no reference image 'r9'"),
+        ("query_id,reference_id\nq1,r1\nq1,r1\n", "line 3: the pair q1, r1 stands there twice"),
+    ],
+)
+def test_a_wrong_ground_truth_in_disc_form_is_refused(text: str, told: str, tmp_path: Path) -> None:
+    touched(tmp_path, ["queries/q1.jpg", "references/r1.png"])
+    (tmp_path / "ground_truth.csv").write_text(text)
+    with pytest.raises(DatasetError, match=told):
+        chosen(f"disc:{tmp_path}").load()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["queries/q1.jpg"], "there is no folder .*/references"),
+        (["queries/q1.jpg", "references/notes.txt"], ".*/references holds no image"),
+        (["queries/q1.jpg", "queries/q1.png", "references/r1.png"], r"q1\.jpg and .*q1\.png share the name 'q1'"),
+        (["queries/q1.jpg", "references/r1.png"], r"there is no ground truth .*ground_truth\.csv"),
+    ],
+)
+def test_what_is_not_in_disc_form_is_refused(names: list[str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=told):
+        chosen(f"disc:{touched(tmp_path, names)}").load()
+
+
 # pairs:DIR
 
 IMAGES = ["q/1.jpg", "q/2.jpg", "r/1.jpg", "r/2.jpg", "r/3.jpg", "both.png"]
