@@ -106,6 +106,8 @@ def _add(query: _Query, name: str, reference: str, line: int, where: str) -> Non
 
 def _known(written: str, images: Mapping[str, ImageFile], where: str) -> str:
     """The id of an image that a row names."""
+    if written in images:  # most are written as their ids
+        return written
     path = PurePosixPath(written)
     if path.is_absolute() or ".." in path.parts:
         raise DatasetError(f"{where}: '{written}' is no path below the folder: write it relative to {PAIRS}")
