@@ -1,6 +1,7 @@
 """A cell's scores against brute force: ties, junk, setups, tags, candidates, offsets, classes and levels, in blocks."""
 
 import math
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -231,6 +232,22 @@ def test_candidates_change_pooled_metrics_alone() -> None:
     every, few = (given.evaluate(NAMES, candidates=n).scores for n in (None, 5))
     changed = {name for name in NAMES if every[name] != few[name]}
     assert changed and changed <= {"micro_ap", "recall@p90", "threshold@p90"}
+
+
+def test_candidates_bound_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four million pairs would take 20 MB in the pool."""
+    monkeypatch.setattr(evaluation, "PAIRS_A_BLOCK", 2**17)
+    rng = np.random.default_rng(0)
+    queries, database = (rng.normal(size=(2000, 8)).astype(np.float32) for _ in range(2))
+    files = tuple(ImageFile(str(i), Path(str(i))) for i in range(4000))
+    split = Split(files[:2000], files[2000:], GroundTruth(*[(np.array([7]),) * 2000, (np.empty(0, np.int64),) * 2000]))
+    tracemalloc.start()
+    try:
+        evaluate(queries, database, split, ["micro_ap", "map"], GLOBAL, candidates=500)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8e6
 
 
 def test_at_the_cut_equal_scores_keep_non_matches() -> None:

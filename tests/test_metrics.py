@@ -552,6 +552,15 @@ def test_a_truncated_ranking_has_the_precision_of_the_full_one(data: st.DataObje
         assert cut[difficulty]["map_rop"] <= full[difficulty]["map_rop"]
 
 
+def test_a_ranking_may_stand_on_its_side_and_in_any_byte_order() -> None:
+    order = np.random.default_rng(0).permuted(np.tile(np.arange(40), (6, 1)), axis=1)
+    truths = [{"easy": [0, 1], "hard": [2, 3, 4], "junk": [5, 6]}] * 6
+    found = revisited(order, truths)
+    columns = np.ascontiguousarray(order.T).T
+    assert revisited(columns, truths) == revisited(order.astype(">i4"), truths) == found
+    assert revisited(order.astype(np.uint16), truths) == revisited(order.astype(np.int8), truths) == found
+
+
 def test_a_difficulty_that_no_query_has_is_nan() -> None:
     found = revisited([[0, 1]], [{"easy": [0], "hard": [], "junk": []}])
     assert found["E"]["map_rop"] == found["M"]["mp@10"] == 1 and math.isnan(found["H"]["map_rop"])

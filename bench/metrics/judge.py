@@ -115,12 +115,11 @@ def _negatives_not_below(
     n_positives: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """For each score `own` of a positive how many negatives of its query have at least that, int64 [F]."""
-    negatives = scores.copy()
-    for ignored in (truth.positives, truth.junk):
-        negatives[flat(ignored)] = -np.inf  # below every score
-    negatives.sort(axis=1)
     found = np.empty(len(own), np.int64)
     for query in np.flatnonzero(n_positives):
+        negatives = scores[query].copy()
+        negatives[truth.positives[query]] = negatives[truth.junk[query]] = -np.inf  # below every score
+        negatives.sort()
         of_query = slice(first[query], first[query] + n_positives[query])
-        found[of_query] = scores.shape[1] - np.searchsorted(negatives[query], own[of_query])
+        found[of_query] = len(negatives) - np.searchsorted(negatives, own[of_query])
     return found
