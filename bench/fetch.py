@@ -167,7 +167,8 @@ class _Fetch:
         missing = self._missing()
         if missing == [] and not known and not any(self._received(download).is_file() for download in wanted):
             return ()  # it was brought by hand
-        return [d for d in wanted if d.url not in known or self._is_gone(d, missing or ())]
+        # the images of those that were never here are missing too
+        return [d for d in wanted if d.url not in known] or [d for d in wanted if self._is_gone(d, missing or ())]
 
     def _missing(self) -> Sequence[ImageFile] | None:
         """Images that are missing; None where that can't be told of what is here."""

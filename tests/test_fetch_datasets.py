@@ -168,27 +168,6 @@ def test_what_is_here_in_part_is_fetched(server: Server, tmp_path: Path) -> None
     assert fetched(replace(dataset, counts={"n_database": 3})).outcome == "fetched" and len(server.gets) == 2
 
 
-def test_files_of_one_name_from_two_addresses(server: Server, tmp_path: Path) -> None:
-    dataset = tiny(server.address, tmp_path)
-    server.files |= {"/a/set.zip": SERVED["/first.zip"], "/b/set.zip": zip_of(SECOND)}
-    downloads = (
-        Download(f"{server.address}/a/set.zip", ".", True),
-        Download(f"{server.address}/b/set.zip", ".", True),
-        dataset.downloads[2],
-    )
-    dataset = replace(dataset, downloads=downloads)
-
-    def killed_in_the_second(name: str, done: int, total: int | None) -> None:
-        if name == "tiny set.zip, unpacked" and (tmp_path / "tiny/downloads.json").exists():
-            kill_myself()
-
-    assert ended(forked(lambda: fetched(dataset, killed_in_the_second))) == -9
-    assert list(json.loads((tmp_path / "tiny/downloads.json").read_text())) == [downloads[0].url]
-    assert fetched(dataset).outcome == "fetched"
-    found = data(tmp_path)
-    assert found.pop("downloads.json") and found == FIRST | SECOND | {"gt/list.txt": LIST}
-
-
 def test_without_a_network_nothing_is_waited_for(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +286,24 @@ def test_killed_before_any_change_of_the_disk_the_next_call_makes_the_same(serve
     assert killed == 0 and step > 30
 
 
+def test_files_of_one_name_from_two_addresses_are_told_apart(server: Server, tmp_path: Path) -> None:
+    """The first is fetched again while the second still lies there, whose removal was interrupted."""
+    server.files |= {"/a/set.zip": SERVED["/first.zip"], "/b/set.zip": zip_of(SECOND)}
+    dataset = tiny(server.address, tmp_path)
+    sets = (Download(f"{server.address}/{folder}/set.zip", ".", True) for folder in "ab")
+    dataset = replace(dataset, downloads=(dataset.downloads[2], *sets))
+
+    def second_is_removed(event: str, arguments: tuple[Any, ...]) -> bool:
+        return event == "os.remove" and str(arguments[0]).endswith("set.zip") and (tmp_path / "tiny/jpg/3.png").exists()
+
+    assert ended(forked(partial(fetch_and_die, dataset, second_is_removed))) == -9
+    (tmp_path / "tiny/README").write_bytes(b"")
+    (tmp_path / "tiny/jpg/0.png").unlink()
+    assert fetched(dataset).outcome == "fetched"
+    found = data(tmp_path)
+    assert found.pop("downloads.json") and found == FIRST | SECOND | {"gt/list.txt": LIST}
+
+
 def test_of_two_processes_one_fetches(server: Server, tmp_path: Path) -> None:
     dataset = tiny(server.address, tmp_path)
 
@@ -403,6 +400,27 @@ def test_what_was_received_stays_when_a_later_file_fails(server: Server, tmp_pat
     server.refused = {}
     assert fetched(dataset).outcome == "fetched" and data(tmp_path).items() >= CLEAN.items()
     assert [asked.range for asked in server.gets[-2:]] == ["bytes=100-", None]
+
+
+def test_what_is_whole_is_not_fetched_again_when_a_later_file_failed(server: Server, tmp_path: Path) -> None:
+    dataset = tiny(server.address, tmp_path)
+    listed, first, second = (dataset.downloads[number] for number in (2, 0, 1))
+    dataset = replace(dataset, downloads=(listed, first, second))
+    server.refused = {"/other/second.tgz": 404}
+    assert fetched(dataset).outcome == "failed"
+    server.refused = {}
+    assert fetched(dataset).outcome == "fetched"
+    assert [asked.path for asked in server.gets[2:]] == ["/other/second.tgz"] * 2
+
+
+def test_a_file_that_no_image_needs_is_fetched_as_well(server: Server, tmp_path: Path) -> None:
+    dataset = tiny(server.address, tmp_path)
+    more = Download(f"{server.address}/licence.txt", "licence.txt", False)
+    dataset = replace(dataset, downloads=(*dataset.downloads, more))
+    server.files["/licence.txt"], server.refused = b"CC0", {"/licence.txt": 404}
+    assert fetched(dataset).outcome == "failed" and dataset.load()
+    server.refused = {}
+    assert fetched(dataset).outcome == "fetched" and (tmp_path / "tiny/licence.txt").read_bytes() == b"CC0"
 
 
 def test_too_little_space_is_told_before_anything_is_downloaded(server: Server, tmp_path: Path) -> None:
