@@ -39,10 +39,10 @@ PAINTERS = ("opencv", "opencv:ns", "blend")
 #: With the locked packages, as for the demo; the same with and without the wider instructions of the processor.
 MANIFESTS = {
     "cutmix": "008ae441f56fdadd647c69524232ffbb1c7d11b9dd2ba3fad4c9d309f217b449",
-    "segmix": "8bfe1b0ab74230196216afdb2a9eb5ff9daf5d2d352eb1ffd3dacdbf1cce79af",
+    "segmix": "2725889af673d22e52d332e383ec2ab7b773b00100334c77e3c2d1205ede4288",
     "outpaint_diagonal": "a29f856d1b4251aa4c6ea9d5f686550a34a3fcce7c65d0870ce848f6412fa2f9",
     "outpaint_patch": "058f064626f8fb4aa259d262b6520e7d2d95559f19215973616b1aa3f02e5ea2",
-    "inpaint": "8ce7cb0377ddc8ba1a641ea5a86015fc8851afffdc3c300fdca496970287bb62",
+    "inpaint": "84eb7d85d44e361eb3277c54568b6ef0718da0eca2d88d46902c13198cec988d",
 }
 
 shares = st.floats(0.05, 0.95)
@@ -475,6 +475,7 @@ def test_the_ground_truth_names_the_originals(sets: dict[str, Path], source: Pat
         for row in rows:
             assert row["kind"] == name.partition("-")[0]
             # what is pasted or blended in is no unlabelled copy, nor is a query without a match
+            assert bool(row["other"]) == (row["kind"] in ("cutmix", "segmix") or name.endswith("blend"))
             assert row["other"].removesuffix(".png").replace("/", "_") not in in_database
             assert row["other"] != row["original"]
             if row["reference"]:
@@ -602,8 +603,8 @@ def test_generators_are_listed() -> None:
         (("--kind", "segmix", "--level", "soft"), "there is no level 'soft'"),
         (("--kind", "segmix", "--masks", "nowhere"), "there are no masks 'nowhere': name a folder of masks"),
         (("--kind", "segmix", "--masks", "alpha"), r"no image of .* has a mask \(alpha channel\)"),
-        (("--kind", "cutmix", "--area", "0.5,1.5"), "the area 1.5 is not between 0 and 1"),
-        (("--kind", "cutmix", "--area", "0.5,0.5"), "the area 0.5 is not between 0 and 1, or stands there twice"),
+        (("--kind", "cutmix", "--area", "0.5,1.5"), "the area 1.5 is not from 0.01 to 0.99"),
+        (("--kind", "cutmix", "--area", "0.5,0.5"), "the area 0.5 is not from 0.01 to 0.99, or is given twice"),
         (("--kind", "cutmix", "--area", "half"), "the areas 'half' are not numbers between 0 and 1"),
         (("--kind", "cutmix", "--unmatched", "1"), "the share of queries without a match is 1"),
         (("--kind", "cutmix", "--distractors", "40"), "too few for 40 distractors and 6 images outside the database"),
@@ -634,6 +635,13 @@ def test_nothing_half_made_is_left_where_an_image_is_broken(source: Path, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
+def test_an_image_too_elongated_is_told(source: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        Image.fromarray(noise(40, 40 if number else 900, number)).save(tmp_path / f"{number}.png")
+    error = failure("--source", tmp_path, "--kind", "inpaint", "--output", tmp_path / "out", "--size", 64)
+    assert "0.png of 900 x 40 pixels is too elongated to be scaled to 64: leave it out" in str(error)
+
+
 def test_backgrounds_that_are_in_the_source_are_not_used(source: Path, tmp_path: Path) -> None:
     common = ("--source", source, "--kind", "cutmix", "--output", tmp_path / "out", *SMALL)
     assert "every background of" in str(failure(*common, "--backgrounds", source / "coffee"))
@@ -643,6 +651,58 @@ def test_the_diffusion_painter_without_its_package(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(UsageError, match=r"needs the package diffusers .* pip install -e '\.\[generate\]'"):
         painter("diffusion:some/model")
+
+
+@pytest.fixture(scope="module")
+def tiny_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An inpainting pipeline with random weights, in the form in which diffusers stores one."""
+    diffusers = pytest.importorskip("diffusers", reason="the extra generate is not installed")
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    folder = tmp_path_factory.mktemp("diffusion")
+    (folder / "vocab.json").write_text('{"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}')
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    sizes = {"vocab_size": 3, "hidden_size": 8, "intermediate_size": 8, "max_position_embeddings": 8}
+    text = CLIPTextConfig(**sizes, num_hidden_layers=1, num_attention_heads=2, bos_token_id=0, eos_token_id=1)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    pipeline = diffusers.StableDiffusionInpaintPipeline(
+        vae=diffusers.AutoencoderKL(block_out_channels=(4,) * 4, norm_num_groups=2, **blocks),
+        text_encoder=CLIPTextModel(text),
+        tokenizer=CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=8),
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=8,
+            in_channels=9,
+            out_channels=4,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=8,
+            attention_head_dim=4,
+        ),
+        scheduler=diffusers.DDIMScheduler(steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def test_the_diffusion_painter_makes_a_set(tiny_diffusion: Path, source: Path, tmp_path: Path) -> None:
+    for workers in (1, 2):
+        arguments = ("--source", source, "--kind", "inpaint", "--output", tmp_path / str(workers), "--queries", 3)
+        result = make(*arguments, "--size", 60, "--painter", f"diffusion:{tiny_diffusion}", "--workers", workers)
+        assert result.exit_code == 0, result.exception
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    told = json.loads((tmp_path / "1/manifest.json").read_text())
+    assert told["painter"] == f"diffusion:{tiny_diffusion}" and "diffusers" in told["versions"]
+
+
+def test_a_diffusion_model_that_is_not_there(tiny_diffusion: Path) -> None:
+    with pytest.raises(UsageError, match=r"the diffusion model '.*nowhere' can't be loaded"):
+        painter(f"diffusion:{tiny_diffusion}/nowhere")
 
 
 # --- the registered five -------------------------------------------------------------------------------------------

@@ -36,12 +36,13 @@ PROBED_SIDE = 128
 class Scene:
     """What a query is made of.
 
-    original, other: uint8 [H, W, 3], of any two shapes. mask: of the original's object, 8 bits at its size, for
-    segmix. painter: for the kinds that paint. feather: width in pixels of the ramp at the seam.
+    original, other: uint8 [H, W, 3], of any two shapes; no other where the painter takes none. mask: of the original's
+    object, 8 bits at its size, for segmix. painter: for the kinds that paint. feather: width in pixels of the ramp at
+    the seam.
     """
 
     original: Pixels
-    other: Pixels
+    other: Pixels | None
     mask: Image.Image | None = None
     painter: Painter | None = None
     feather: int = 0
@@ -65,6 +66,7 @@ Composition = Callable[[Scene, float | None, Rng], Copy | None]
 
 def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
     """A random box of the original in another image of its shape, at the same place or another."""
+    assert scene.other is not None
     shape = scene.original.shape[:2]
     left, top, right, bottom = random_box(shape, rng.real(*CUT_SHARES) if area is None else area, rng)
     same = rng.integer(0, 1) == 0
@@ -79,7 +81,7 @@ def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
 
 def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy | None:
     """The original's object, scaled, in another image; None where it does not get as large as asked."""
-    assert scene.mask is not None
+    assert scene.mask is not None and scene.other is not None
     wanted = rng.real(*OBJECT_SHARES) if area is None else area
     cutout = Image.fromarray(scene.original)
     cutout.putalpha(scene.mask)
@@ -126,7 +128,7 @@ def covering(image: Pixels, shape: tuple[int, int]) -> Pixels:
 
 def _repainted(scene: Scene, hole: Mask, rng: Rng, transformation: str) -> Copy:
     assert scene.painter is not None
-    other = covering(scene.other, hole.shape)
+    other = None if scene.other is None else covering(scene.other, hole.shape)
     new = painted(scene.painter, scene.original, hole, other, rng)
     weight = ramp(hole, scene.feather)
     pixels = mixed(scene.original, new, weight)

@@ -23,11 +23,12 @@ from datasets.demo._rng import Rng
 from datasets.synthetic._kinds import Composition, Scene
 from datasets.synthetic._masks import Masks, masks
 from datasets.synthetic._painters import Painter, painter
-from datasets.synthetic._pictures import fitted, picture
+from datasets.synthetic._pictures import picture
 from datasets.synthetic._plan import Plan, Query, Reference, planned
 from datasets.synthetic._regions import Pixels
 
 MANIFEST = "manifest.json"
+LEAST_AREA = 0.01
 COLUMNS = ("query", "reference", "tags", "kind", "area", "box", "transformation", "original", "other")
 PACKAGES = ("pillow", "opencv-python-headless", "numpy")
 Row = dict[str, str]
@@ -60,8 +61,10 @@ class Synthetic(Generator):
         if not 0 < recipe.unmatched < 1:
             raise UsageError(f"the share of queries without a match is {recipe.unmatched:g}: it lies between 0 and 1")
         for area in recipe.areas:
-            if not 0 < area < 1 or recipe.areas.count(area) > 1:
-                raise UsageError(f"the area {area:g} is not between 0 and 1, or stands there twice: correct it")
+            if not LEAST_AREA <= area <= 1 - LEAST_AREA or recipe.areas.count(area) > 1:
+                raise UsageError(
+                    f"the area {area:g} is not from {LEAST_AREA} to {1 - LEAST_AREA}, or is given twice: correct it"
+                )
 
 
 @dataclass(frozen=True)
@@ -125,15 +128,16 @@ class _Writer:
         write_json(folder / MANIFEST, self._manifest(plan, len(rows)))
 
     def _reference(self, folder: Path, reference: Reference) -> list[Row]:
-        self._save(np.asarray(fitted(picture(reference.image).rgb, self.recipe.size)), folder / _path(reference))
+        self._save(np.asarray(picture(reference.image).fitted(self.recipe.size)), folder / _path(reference))
         return []
 
     def _query(self, folder: Path, query: Query) -> list[Row]:
         """One for each area."""
         seed = f"{self.recipe.seed}/{self.kind.name}/{query.name}"
         opened = picture(query.original)
-        rgb = fitted(opened.rgb, self.recipe.size)
-        other = np.asarray(fitted(picture(query.other).rgb, self.recipe.size))
+        rgb = opened.fitted(self.recipe.size)
+        takes_other = self._painter is None or self._painter.takes_other
+        other = np.asarray(picture(query.other).fitted(self.recipe.size)) if takes_other else None
         mask, origin = self._masks.of(query.original, opened, Rng(f"{seed}/mask")) if self._masks else (None, "")
         scene = Scene(
             np.asarray(rgb),
@@ -160,7 +164,7 @@ class _Writer:
                     "box": " ".join(map(str, copy.box)),
                     "transformation": "; ".join(filter(None, [origin and f"mask={origin}", copy.transformation])),
                     "original": query.original.id,
-                    "other": query.other.id,
+                    "other": query.other.id if takes_other else "",
                 }
             )
         return rows

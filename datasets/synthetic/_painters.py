@@ -16,17 +16,25 @@ PAINTED_SIDE = 128  # long side in pixels at which OpenCV paints: at full size i
 RADIUS = 3
 DETAIL_SCALE = 20  # of grey levels of detail kept as a byte, at most 12: what is more is an edge
 DETAIL_WINDOW = (9, 9)
+LEAST_BLENDED = 4  # pixels across a hole that OpenCV blends into
 FRAME = 2  # pixels around a picture, since OpenCV does not blend up to the edge
 BLANK = 127  # grey level that the painters find in the hole
 
 
 class Painter(Protocol):
-    """Fills holes. packages: distributions that its pictures depend on, beside pillow, opencv and numpy."""
+    """Fills holes.
+
+    packages: distributions that its pictures depend on, beside pillow, opencv and numpy. takes_other: it puts another
+    image into the hole.
+    """
 
     @property
     def packages(self) -> tuple[str, ...]: ...
 
-    def paint(self, image: Pixels, hole: Mask, other: Pixels, rng: Rng) -> Pixels:
+    @property
+    def takes_other(self) -> bool: ...
+
+    def paint(self, image: Pixels, hole: Mask, other: Pixels | None, rng: Rng) -> Pixels:
         """The image with the hole filled; outside it anything may stand. `other` is another image of that shape."""
         ...
 
@@ -46,7 +54,7 @@ def painter(text: str) -> Painter:
     raise UsageError(f"there is no painter '{text}': known are opencv, opencv:ns, blend, diffusion:MODEL")
 
 
-def painted(how: Painter, image: Pixels, hole: Mask, other: Pixels, rng: Rng) -> Pixels:
+def painted(how: Painter, image: Pixels, hole: Mask, other: Pixels | None, rng: Rng) -> Pixels:
     """The image with its hole painted by one that does not see what was there; the rest is as it was."""
     blanked = np.where(hole[..., None], np.uint8(BLANK), image)
     return np.where(hole[..., None], how.paint(blanked, hole, other, rng), image)
@@ -58,8 +66,9 @@ class OpenCv:
 
     navier_stokes: bool
     packages: tuple[str, ...] = ()
+    takes_other: bool = False
 
-    def paint(self, image: Pixels, hole: Mask, other: Pixels, rng: Rng) -> Pixels:
+    def paint(self, image: Pixels, hole: Mask, other: Pixels | None, rng: Rng) -> Pixels:
         import cv2
 
         method = cv2.INPAINT_NS if self.navier_stokes else cv2.INPAINT_TELEA
@@ -74,10 +83,12 @@ class Blend:
     """Another image, fitted in by Poisson blending (Perez et al. 2003)."""
 
     packages: tuple[str, ...] = ()
+    takes_other: bool = True
 
-    def paint(self, image: Pixels, hole: Mask, other: Pixels, rng: Rng) -> Pixels:
+    def paint(self, image: Pixels, hole: Mask, other: Pixels | None, rng: Rng) -> Pixels:
         import cv2
 
+        assert other is not None
         # the edges of the picture are known too: there the image, smoothly continued, holds the other's colours
         smooth = np.clip(_continued(image, hole, cv2.INPAINT_TELEA), 0, 255).astype(np.uint8)
         target, patch = (
@@ -86,6 +97,8 @@ class Blend:
         )
         mask = np.pad(hole.astype(np.uint8) * 255, FRAME)
         left, top, width, height = cv2.boundingRect(mask)
+        if min(width, height) < LEAST_BLENDED:
+            return smooth
         centre = left + width // 2, top + height // 2
         cloned = cv2.seamlessClone(patch, target, mask, centre, cv2.NORMAL_CLONE)
         return np.asarray(cloned[FRAME:-FRAME, FRAME:-FRAME], np.uint8)
@@ -98,6 +111,7 @@ class Diffusion:
     pipeline: Callable[..., Any]
     lock: threading.Lock
     packages: tuple[str, ...] = ("diffusers", "torch", "transformers")
+    takes_other: bool = False
 
     @classmethod
     def load(cls, model: str) -> "Diffusion":
@@ -121,7 +135,7 @@ class Diffusion:
         pipeline.set_progress_bar_config(disable=True)
         return cls(pipeline.to("cuda" if torch.cuda.is_available() else "cpu"), threading.Lock())
 
-    def paint(self, image: Pixels, hole: Mask, other: Pixels, rng: Rng) -> Pixels:
+    def paint(self, image: Pixels, hole: Mask, other: Pixels | None, rng: Rng) -> Pixels:
         import torch
         from PIL import Image
 
@@ -188,5 +202,7 @@ def _white(shape: tuple[int, int], rng: Rng) -> NDArray[np.float32]:
     """Of deviation 1 [H, W]; numpy promises the raw stream of a bit generator, not the numbers made of it."""
     count = shape[0] * shape[1]
     raw = np.random.PCG64(rng.integer(0, 2**31 - 1)).random_raw(-(-count // 2))
-    sums = raw.astype("<u8").view(np.uint8).reshape(-1, 4)[:count].sum(1, dtype=np.int32)
-    return np.asarray((sums - 510) / 147.8, np.float32).reshape(shape)  # mean and deviation of the sum of four bytes
+    words = raw.astype("<u8").view("<u4")[:count]
+    pairs = (words & 0x00FF00FF) + (words >> 8 & 0x00FF00FF)
+    sums = ((pairs & 0xFFFF) + (pairs >> 16)).astype(np.float32)
+    return np.asarray((sums - 510) / np.float32(147.8)).reshape(shape)  # mean and deviation of the sum of four bytes

@@ -1,12 +1,15 @@
 """Images as they are copied: upright, at the size of the set, with their alpha channel where they have one."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from bench import images
+from bench.errors import ImageError
 from bench.interfaces import ImageFile
 
+LEAST_SIDE = 8  # of an image scaled; a narrower one has no room for regions
 WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 
@@ -14,16 +17,28 @@ WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 class Picture:
     """An image as RGB, on white where it is transparent. alpha: 8 bits, None where it is not transparent."""
 
+    path: Path
     rgb: Image.Image
     alpha: Image.Image | None
+
+    def fitted(self, side: int) -> Image.Image:
+        """As RGB, scaled so that its long side is `side` pixels. Raises ImageError where it is too elongated."""
+        scale = side / max(self.rgb.size)
+        size = round(self.rgb.width * scale), round(self.rgb.height * scale)
+        if min(size) < LEAST_SIDE:
+            raise ImageError(
+                f"the image {self.path} of {self.rgb.width} x {self.rgb.height} pixels is too elongated to be scaled "
+                f"to {side}: leave it out"
+            )
+        return self.rgb.resize(size, Image.Resampling.BICUBIC)
 
 
 def picture(image: ImageFile) -> Picture:
     """The image at its own size. Raises ImageError where it can't be read."""
     rgb, alpha = images.decode(image.path, image.box), alpha_of(image)
     if alpha is None:
-        return Picture(rgb, None)
-    return Picture(Image.composite(rgb, Image.new("RGB", rgb.size, (255, 255, 255)), alpha), alpha)
+        return Picture(image.path, rgb, None)
+    return Picture(image.path, Image.composite(rgb, Image.new("RGB", rgb.size, (255, 255, 255)), alpha), alpha)
 
 
 def alpha_of(image: ImageFile) -> Image.Image | None:
@@ -45,10 +60,3 @@ def cut(mask: Image.Image, image: ImageFile) -> Image.Image:
         return mask
     left, top, right, bottom = (round(side) for side in image.box)
     return mask.crop((max(0, left), max(0, top), min(mask.width, right), min(mask.height, bottom)))
-
-
-def fitted(image: Image.Image, side: int) -> Image.Image:
-    """The image scaled so that its long side is `side` pixels."""
-    scale = side / max(image.size)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.resize(size, Image.Resampling.BICUBIC)

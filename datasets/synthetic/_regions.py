@@ -13,6 +13,7 @@ Shape = tuple[int, int]  # height, width
 PixelBox = tuple[int, int, int, int]  # left, top, right, bottom
 
 HARMONICS = 4  # of a blob's outline
+ANGLES = 721  # at which the outline is computed; linear between
 MOST_ELONGATED = 2.0  # width by height of a random box beside that of the image
 
 
@@ -47,10 +48,11 @@ def blob(shape: Shape, share: float, rng: Rng) -> Mask:
     """A smooth star-shaped region of that share of the area, around a point in the middle third of the image."""
     rows, columns = _grid(shape)
     y, x = rows - rng.real(1 / 3, 2 / 3), columns - rng.real(1 / 3, 2 / 3)
-    angle, outline = np.arctan2(y, x), np.ones(shape)
+    angles = np.linspace(-math.pi, math.pi, ANGLES)
+    outline = np.ones(ANGLES)
     for harmonic in range(1, HARMONICS + 1):
-        outline += rng.real(0, 0.6) / (harmonic + 1) * np.cos(harmonic * angle + rng.real(0, 2 * math.pi))
-    return _lowest(np.hypot(x, y) / outline, share)
+        outline += rng.real(0, 0.6) / (harmonic + 1) * np.cos(harmonic * angles + rng.real(0, 2 * math.pi))
+    return _lowest(np.hypot(x, y) / np.interp(np.arctan2(y, x), angles, outline), share)
 
 
 def _grid(shape: Shape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
