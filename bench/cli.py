@@ -14,7 +14,7 @@ from bench import cli_datasets, cli_make
 from bench.errors import BenchError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from bench.records import Config
+    from bench.records import Config, Record
 
 app = typer.Typer(
     help="Which image descriptor finds copies? Scores, ranks and times descriptors on retrieval and copy detection.",
@@ -158,8 +158,8 @@ def run(
             raise Interrupted("interrupted; what is computed is kept, and the same command goes on") from None
     table, written = write_tables(folder.path, made, len(data))
     console.print_result(table, made, written)
-    explicit = {c.item.name for c in chosen if c.explicit}
-    if any(r.status == "failed" or (r.status == "unavailable" and r.cell.backbone in explicit) for r in made):
+    explicit = {c.item.name for c in chosen if c.explicit} | {c.item.name for c in data if c.explicit}
+    if any(_counts_as_failed(r, explicit) for r in made):
         raise typer.Exit(3)
 
 
@@ -256,6 +256,14 @@ def _stop(sentence: str, code: int, debug: bool) -> NoReturn:
         traceback.print_exc()
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(code)
+
+
+def _counts_as_failed(record: "Record", explicit: set[str]) -> bool:
+    """Unavailable is a failure only where the backbone or dataset that is was named."""
+    if record.status != "unavailable":
+        return record.status == "failed"
+    of_dataset = record.body["error"]["phase"] == "dataset"
+    return (record.cell.dataset if of_dataset else record.cell.backbone) in explicit
 
 
 def _load(files: list[Path] | None) -> None:

@@ -6,13 +6,13 @@ A plugin module imports this module, `bench.plugins` to register itself, and whe
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import UsageError
 
@@ -234,6 +234,14 @@ class Split:
     classes: Classes | None = None
     levels: Levels | None = None
     tags: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def of_classes(cls, images: Sequence[ImageFile], labels: ArrayLike) -> "Split":
+        """Every image is query and database; the others with its label, an integer, are its positives."""
+        classes = Classes(*(np.asarray(labels, np.int64),) * 2)
+        truth = classes.ground_truth()
+        positives = tuple(same[same != own] for own, same in enumerate(truth.positives))
+        return cls(tuple(images), tuple(images), GroundTruth(positives, truth.junk), classes=classes)
 
 
 Kind = Literal["retrieval", "copy"]

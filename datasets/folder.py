@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DatasetError, UsageError
-from bench.interfaces import Classes, Dataset, GroundTruth, Split
+from bench.interfaces import Dataset, Split
 from bench.plugins import register_dataset
 from bench.sources import below
 
@@ -38,11 +38,7 @@ class ClassFolder(Dataset):
             raise DatasetError(
                 f"no class in {self.folder} has two images: give one another image, or nothing is to be found"
             )
-        classes = Classes(labels.astype(np.int64), labels.astype(np.int64))
-        positives = tuple(p[p != own] for own, p in enumerate(classes.ground_truth().positives))
-        return Split(
-            images, images, GroundTruth(positives, tuple(np.empty(0, np.int64) for _ in images)), classes=classes
-        )
+        return Split.of_classes(images, labels)
 
 
 @register_dataset(groups=(), argument="DIR")

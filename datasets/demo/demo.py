@@ -8,12 +8,11 @@ import PIL
 from PIL import Image
 
 from bench import paths
-from bench.errors import DatasetError
-from bench.files import sha256_file, sha256_text, whole_folder
+from bench.files import sha256_file, sha256_text
 from bench.interfaces import Dataset, Split
-from bench.manifest import manifest
 from bench.plugins import register_dataset
 from datasets import _csv, _disc
+from datasets._built import built
 from datasets.demo._drawn import drawn
 from datasets.demo._edits import EDITS, JPEG_QUALITY, Edit, edited
 from datasets.demo._photos import PHOTOS, Photo, tiles
@@ -24,7 +23,6 @@ N_COPIES = 180  # queries with a match in demo_copies
 UNMATCHED_EVERY = 6  # each sixth tile is kept out of the database, for queries without a match
 N_VIEWS = 8  # database views of a scene in demo_retrieval, beside QUERY_VIEWS
 QUERY_VIEWS = 4
-BUILT = "manifest.sha256"  # of the dataset as it was built
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,8 @@ class Demo(Dataset):
     items: Callable[[], Iterator[Item]]
 
     def load(self) -> Split:
-        folder = paths.home() / "datasets" / self.name / _recipe()
-        if not folder.is_dir():
-            _build(folder, self.items())
-        split = _disc.read(folder)
-        if manifest(split).sha256 != (folder / BUILT).read_text():
-            raise DatasetError(
-                f"the dataset {folder} was changed since it was built: delete it, it is then built again"
-            )
-        return split
+        folder = paths.datasets() / self.name / _recipe()
+        return built(folder, lambda making: _build(making, self.items()), _disc.read)
 
 
 @register_dataset(groups=("demo",))
@@ -128,20 +119,18 @@ def _drawn_references() -> Iterator[Item]:
         yield Item("references", f"drawn_{number:02d}", drawn(Rng(f"drawn/{number}")))
 
 
-def _build(path: Path, items: Iterator[Item]) -> None:
+def _build(folder: Path, items: Iterator[Item]) -> None:
     """Write the images and their ground truth."""
-    with whole_folder(path) as folder:
-        rows: list[dict[str, str]] = []
-        for name in ("queries", "references"):
-            (folder / name).mkdir()
-        for item in items:
-            item.image.save(folder / item.folder / f"{item.id}.jpg", quality=JPEG_QUALITY)
-            if item.folder == "queries":
-                rows += [
-                    {"query_id": item.id, "reference_id": match, "edits": item.edits} for match in item.matches or ("",)
-                ]
-        _csv.write(folder / _disc.GROUND_TRUTH, rows, ("query_id", "reference_id", "edits"))
-        (folder / BUILT).write_text(manifest(_disc.read(folder)).sha256)
+    rows: list[dict[str, str]] = []
+    for name in ("queries", "references"):
+        (folder / name).mkdir()
+    for item in items:
+        item.image.save(folder / item.folder / f"{item.id}.jpg", quality=JPEG_QUALITY)
+        if item.folder == "queries":
+            rows += [
+                {"query_id": item.id, "reference_id": match, "edits": item.edits} for match in item.matches or ("",)
+            ]
+    _csv.write(folder / _disc.GROUND_TRUTH, rows, ("query_id", "reference_id", "edits"))
 
 
 def _recipe() -> str:

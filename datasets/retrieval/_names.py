@@ -7,7 +7,6 @@ from bench.errors import DatasetError
 from bench.images import SUFFIXES
 from bench.interfaces import ImageFile, Split
 from bench.published import Published
-from datasets.retrieval._truth import all_by_class
 
 
 def first_folder(dataset: Published, *names: str) -> Path:
@@ -47,4 +46,4 @@ def by_folder(dataset: Published, folder: Path, left_out: Collection[str] = ()) 
     if all(len(images) < 2 for images in classes):
         raise DatasetError(f"no sub-folder of {folder} holds two images, one to find the other: {dataset.how_to_get}")
     labels = [label for label, images in enumerate(classes) for _ in images]
-    return all_by_class([image for images in classes for image in images], labels)
+    return Split.of_classes([image for images in classes for image in images], labels)

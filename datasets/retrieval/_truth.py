@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DatasetError
-from bench.interfaces import Box, Classes, GroundTruth, ImageFile, Indices, Split
+from bench.interfaces import Box, ImageFile, Indices
 from bench.published import Published
 
 
@@ -104,14 +104,6 @@ def by_stem(folder: Path) -> dict[str, Path]:
             raise DatasetError(f"{found[path.stem]} and {path} share the name '{path.stem}': remove one of them")
         found[path.stem] = path
     return found
-
-
-def all_by_class(images: Sequence[ImageFile], labels: Sequence[int]) -> Split:
-    """Every image is query and database; the others of its class are its positives."""
-    of_image = np.array(labels, np.int64)
-    classes = Classes(of_image, of_image)
-    positives = tuple(same[same != own] for own, same in enumerate(classes.ground_truth().positives))
-    return Split(tuple(images), tuple(images), GroundTruth(positives, no_junk(len(images))), classes=classes)
 
 
 def no_junk(n_queries: int) -> tuple[Indices, ...]:

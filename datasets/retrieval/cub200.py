@@ -29,7 +29,7 @@ class Cub200(Published):
         training = self._numbers(folder / "train_test_split.txt", names)
         tested = [id_ for id_ in names if not training[id_]]
         files = [ImageFile(names[id_], folder / "images" / names[id_]) for id_ in tested]
-        return _truth.all_by_class(files, [labels[id_] for id_ in tested])
+        return Split.of_classes(files, [labels[id_] for id_ in tested])
 
     def _column(self, path: Path) -> dict[str, str]:
         """The values of a file by image id, in its order."""

@@ -23,7 +23,7 @@ class Gpr1200(Published):
     def read(self) -> Split:
         images = images_in(self, first_folder(self, "images"))
         images.sort(key=lambda image: _label(image.path))
-        return _truth.all_by_class(images, [_label(image.path) for image in images])
+        return Split.of_classes(images, [_label(image.path) for image in images])
 
 
 def _label(path: Path) -> int:

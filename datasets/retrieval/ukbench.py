@@ -8,7 +8,7 @@ from bench.interfaces import Dataset, ImageFile, Split
 from bench.plugins import register_dataset
 from bench.published import Download, Published
 from datasets.retrieval._names import images_in
-from datasets.retrieval._truth import all_by_class, at
+from datasets.retrieval._truth import at
 
 IMAGES = "full"
 GROUP = 4  # images numbered 0 to 3 show one object, 4 to 7 the next, ...
@@ -24,7 +24,7 @@ class UKBench(Published):
         numbers = [GROUP * group + view for group in objects for view in range(GROUP)]
         names = [f"ukbench{number:05d}.jpg" for number in numbers]
         images = [ImageFile(f"{IMAGES}/{name}", folder / name) for name in names]
-        return all_by_class(images, [number // GROUP for number in numbers])
+        return Split.of_classes(images, [number // GROUP for number in numbers])
 
 
 def _number(image: ImageFile) -> int:
