@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from bench import plugins
 from bench.cli import app
 from bench.errors import BenchError, DatasetError, ImageError, UsageError
-from bench.interfaces import ImageFile
+from bench.interfaces import ImageFile, Recipe
 from bench.manifest import manifest
 from bench.records import RunFolder
 from datasets import _pairs
@@ -30,6 +30,7 @@ from datasets.synthetic._kinds import Scene, covering
 from datasets.synthetic._masks import decoded, masks
 from datasets.synthetic._painters import painted, painter
 from datasets.synthetic._pictures import picture
+from datasets.synthetic._plan import planned
 from datasets.synthetic._regions import above_diagonal, blob, inside, mixed, ramp, random_box
 
 KINDS = ("cutmix", "segmix", "outpaint_diagonal", "outpaint_patch", "inpaint")
@@ -225,6 +226,18 @@ def test_no_painter_sees_what_was_in_the_hole(how: str) -> None:
     assert np.array_equal(filled[0][~hole], one[~hole])
 
 
+def test_a_painter_is_given_a_blank_hole() -> None:
+    class Copying:
+        packages, takes_other = (), False
+
+        def paint(self, image: Any, hole: Any, other: Any, rng: Rng) -> Any:
+            return image
+
+    image, hole = noise(20, 30), inside((20, 30), (5, 5, 20, 15))
+    filled = painted(Copying(), image, hole, None, Rng("a"))
+    assert (filled[hole] == 127).all() and np.array_equal(filled[~hole], image[~hole])
+
+
 def test_opencv_paints_on_and_its_grain_is_that_of_the_image() -> None:
     hole = inside((64, 64), (20, 20, 44, 44))
     plain = np.full((64, 64, 3), 90, np.uint8)
@@ -249,6 +262,13 @@ def test_feathering_softens_the_seam(feather: int) -> None:
     steps = np.abs(np.diff(copy.pixels[..., 0].astype(int), axis=1)).max()
     assert steps == 255 if not feather else steps < 60
     assert copy.area == pytest.approx(copy.pixels.mean() / 255, abs=0.003)
+
+
+def test_feathering_thins_the_rim_of_an_object() -> None:
+    black, white = np.zeros((80, 80, 3), np.uint8), np.full((80, 80, 3), 255, np.uint8)
+    sharp, soft = (_kinds.segmix(Scene(white, black, disc(), feather=f), 0.4, Rng("a")) for f in (0, 5))
+    assert sharp is not None and soft is not None and soft.area < sharp.area - 0.05
+    assert np.all(soft.pixels <= sharp.pixels) and soft.pixels.max() == 255
 
 
 # --- masks ---------------------------------------------------------------------------------------------------------
@@ -328,8 +348,8 @@ def test_coco_polygons_and_run_lengths(tmp_path: Path, segmentation: Any) -> Non
 def test_coco_run_lengths_as_packed_by_pycocotools() -> None:
     wanted = np.zeros((5, 7), bool)
     wanted[1:4, 2:6] = True
-    wanted[2, 3], wanted[0, 0] = False, True
-    assert np.array_equal(decoded({"size": [5, 7], "counts": "01:2HNO012004"}, (5, 7), "x"), wanted)
+    wanted[2, 3], wanted[4, 6] = False, True
+    assert np.array_equal(decoded({"size": [5, 7], "counts": ";32NO012003N"}, (5, 7), "x"), wanted)
 
 
 def test_a_crowd_is_no_object_of_coco(tmp_path: Path) -> None:
@@ -484,6 +504,16 @@ def test_the_ground_truth_names_the_originals(sets: dict[str, Path], source: Pat
                 assert slug[row["query"]] not in in_database
         assert told["source"] == {**told["source"], "images": 31, "identical_files_left_out": 1}
         assert told["source"]["identity"] == str(source.resolve())
+
+
+def test_no_query_is_pasted_into_its_own_original() -> None:
+    files = [ImageFile(str(number), Path(str(number))) for number in range(10)]
+    plan = planned(files, (), None, Recipe(queries=200, unmatched=0.1))
+    assert {query.other.id for query in plan.queries if query.reference is None} == {
+        query.original.id for query in plan.queries if query.reference is None
+    }
+    assert all(query.other is not query.original for query in plan.queries)
+    assert len({query.original.id for query in plan.queries if query.reference}) == plan.n_originals == 6
 
 
 def test_the_manifest_tells_how_a_set_was_made(sets: dict[str, Path]) -> None:

@@ -201,7 +201,7 @@ def _polygons(polygons: list[Any], shape: tuple[int, int]) -> Mask:
 
 
 def _unpacked(packed: str) -> NDArray[np.int64]:
-    """COCO's packed run lengths: groups of 5 bits, low first, bit 6 for more; from the third on differences to the
+    """COCO's packed run lengths: groups of 5 bits, low first, bit 6 for more; from the fourth on differences to the
     one before the last."""
     lengths: list[int] = []
     value = shift = 0
