@@ -104,7 +104,7 @@ def average_precisions(found: Ranks, n_positives: NDArray[np.int64], rule: Rule)
     r, j = found.values, found.before
     precision = (j + 1) / (r + 1)
     if rule == "trapezoid":
-        precision += np.where(r == 0, 1.0, j / np.maximum(r, 1))
+        precision += np.divide(j, r, out=np.ones(len(r)), where=r > 0)
         precision /= 2
     return _shares(_sum(found, precision), n_positives, n_positives)
 

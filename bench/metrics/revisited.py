@@ -50,7 +50,8 @@ def revisited(
     rank = _positions(retrieved, images, query, n_database)
     found = np.flatnonzero(rank >= 0)
     order = found[np.argsort(query[found] * retrieved.shape[1] + rank[found])]
-    walked = _Walked(rank[order], label[order], query[order])
+    first = np.searchsorted(query[order], np.arange(len(retrieved)))
+    walked = _Walked(rank[order], label[order], query[order], first)
     return {
         name: _difficulty(walked, is_positive, np.bincount(query[is_positive[label]], minlength=len(retrieved)), ks)
         for name, is_positive in POSITIVES.items()
@@ -58,11 +59,15 @@ def revisited(
 
 
 class _Walked(NamedTuple):
-    """The labelled images that were retrieved, down each query's ranking: place, label's number and query [F]."""
+    """The labelled images that were retrieved, down each query's ranking.
+
+    place, label's number and query: int64 [F]. first: int64 [Q], where each query's begin.
+    """
 
     place: NDArray[np.int64]
     label: NDArray[np.int64]
     query: NDArray[np.int64]
+    first: NDArray[np.int64]
 
 
 def _difficulty(
@@ -71,10 +76,11 @@ def _difficulty(
     """The metrics where the labels that are not positive are junk."""
     if not n_positives.any():
         return dict.fromkeys(("map_rop", *(f"mp@{k}" for k in ks)), float("nan"))
-    n_junk = np.cumsum(~is_positive[walked.label])
+    wanted = is_positive[walked.label]
+    n_junk = np.cumsum(~wanted)
     # what was counted before a query's first image belongs to the queries before it
-    of_others = np.append(0, n_junk)[np.searchsorted(walked.query, np.arange(len(n_positives)))]
-    positive = np.flatnonzero(is_positive[walked.label])
+    of_others = np.append(0, n_junk)[walked.first]
+    positive = np.flatnonzero(wanted)
     query = walked.query[positive]
     ranks = Ranks(walked.place[positive] - n_junk[positive] + of_others[query], query, len(n_positives))
     return {
@@ -87,19 +93,18 @@ def _labelled(
     ground_truth: Sequence[Mapping[str, Any]], n_database: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """All labelled images of all queries, query by query: the image, its label's number, and the query."""
-    parts = [np.empty(0, np.int64)]
     for number, truth in enumerate(ground_truth):
-        for name in LABELS:
-            if name not in truth:
-                raise GroundTruthError(f"the ground truth of query {number} lacks the key {name}")
-            part = np.asarray(truth[name])
-            if part.size and part.dtype.kind not in "iu":
-                raise GroundTruthError(f"the ground truth of query {number} holds other than integers under {name}")
-            parts.append(part.ravel())
-    images = np.concatenate(parts, dtype=np.int64, casting="unsafe")
-    list_of = np.repeat(np.arange(len(parts) - 1), [len(part) for part in parts[1:]])
-    query, label = np.divmod(list_of, len(LABELS))
-    outside = (images < 0) | (images >= (n_database or np.inf))
+        if missing := [name for name in LABELS if name not in truth]:
+            raise GroundTruthError(f"the ground truth of query {number} lacks the key {', '.join(missing)}")
+    lists = [np.asarray(truth[name]).ravel() for truth in ground_truth for name in LABELS]
+    for number, of in enumerate(lists):
+        if of.dtype.kind not in "iu" and of.size:
+            raise GroundTruthError(f"the ground truth of query {number // len(LABELS)} holds other than integers")
+    lengths = [len(of) for of in lists]
+    query = np.repeat(np.repeat(np.arange(len(ground_truth)), len(LABELS)), lengths)
+    label = np.repeat(np.tile(np.arange(len(LABELS)), len(ground_truth)), lengths)
+    images = np.concatenate([np.empty(0, np.int64), *lists], dtype=np.int64, casting="unsafe")
+    outside = images < 0 if n_database is None else (images < 0) | (images >= n_database)
     if outside.any():
         raise GroundTruthError(
             f"the ground truth of query {query[np.argmax(outside)]} names images outside the database"
