@@ -85,7 +85,7 @@ def run(
     ] = "official",
     postprocess: Annotated[str, typer.Option(help="Such as pcaw512,l2 or sn1.0[0,2]; see `list postprocess`.")] = "",
     background: Annotated[
-        str | None, typer.Option(help="Folder or dataset that post-processing is fitted on; not of the test.")
+        str | None, typer.Option(help="Folder, dataset or shards that post-processing is fitted on; not of the test.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Run folder.  [default: results/NAME]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
