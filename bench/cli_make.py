@@ -25,7 +25,7 @@ def synthetic(
         str | None, typer.Option(help="Other images to paste into.  [default: some of the source, not in the database]")
     ] = None,
     queries: Annotated[
-        int | None, typer.Option(min=2, help="With and without a match.  [default: one an original]")
+        int | None, typer.Option(min=2, help="For each area, with and without a match.  [default: one an original]")
     ] = None,
     distractors: Annotated[
         int | None, typer.Option(min=1, help="Database images that no query copies.  [default: what is left]")

@@ -15,13 +15,14 @@ from bench import evaluate as evaluation
 from bench import postprocess
 from bench.errors import DescriptorError, UsageError
 from bench.evaluate import evaluate
-from bench.interfaces import GroundTruth, ImageFile, Split
+from bench.interfaces import METRICS_OF_KIND, GroundTruth, ImageFile, Split
 from bench.metrics import METRICS, Score
 from bench.postprocess import FORMS, L2, Center, Pca, Pipeline, ScoreNorm
 from bench.similarity import Similarity, top_k
 
 GLOBAL = Similarity()
-PER_QUERY = [metric.name for metric in METRICS if metric.unit == "queries with a positive"]
+COPY = METRICS_OF_KIND["copy"]
+PER_QUERY = [metric.name for metric in METRICS if metric.unit == "queries with a positive" and metric.name in COPY]
 
 Floats = NDArray[np.float32]
 
@@ -319,10 +320,10 @@ def test_golden_offsets_and_scores() -> None:
 
     # with these positives the last of them ends a precision of 1, so its score is the threshold
     for positives, lowest in [([[0], []], 0.566667), ([[0], [0]], 0.166667), ([[0], [0, 1]], 0.066667)]:
-        found = evaluate(queries, database, split_of(positives, 2), "copy", GLOBAL, offsets)
+        found = evaluate(queries, database, split_of(positives, 2), COPY, GLOBAL, offsets).scores
         assert found["threshold@p90"].value == pytest.approx(lowest, abs=1e-6)
         assert found["recall@p90"].value == 1
-    worst = evaluate(queries, database, split_of([[0, 1], [0, 1]], 2), "copy", GLOBAL, offsets)
+    worst = evaluate(queries, database, split_of([[0, 1], [0, 1]], 2), COPY, GLOBAL, offsets).scores
     assert worst["threshold@p90"].value == pytest.approx(-0.133333, abs=1e-6)
 
 
@@ -372,7 +373,7 @@ def split_of(positives: list[list[int]], n_database: int, junk: list[list[int]] 
 @pytest.mark.parametrize("spec", ["global", "chunked@4"])
 def test_score_normalisation_changes_pooled_metrics_alone(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks of queries, with junk and with queries that have no match; micro-AP against scikit-learn's."""
-    monkeypatch.setattr(evaluation, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(evaluation, "PAIRS_A_BLOCK", 7 * 60)
     rng, similarity = np.random.default_rng(20), Similarity.parse(spec)
     database, background = correlated(21, 60), correlated(22, 40)
     queries = (database[:20] + 6 * rng.normal(size=(20, 12))).astype(np.float32)
@@ -381,7 +382,7 @@ def test_score_normalisation_changes_pooled_metrics_alone(spec: str, monkeypatch
     split = split_of(positives, 60, junk)
     offsets = Pipeline.parse("sn1.0[0,2]").fit(background).offsets(queries, similarity)
     assert offsets is not None
-    plain, shifted = (evaluate(queries, database, split, "copy", similarity, given) for given in (None, offsets))
+    plain, shifted = (evaluate(queries, database, split, COPY, similarity, given).scores for given in (None, offsets))
     assert {name: plain[name] for name in PER_QUERY} == {name: shifted[name] for name in PER_QUERY}
     for found, subtracted in ((plain, np.zeros(20)), (shifted, offsets)):
         assert found["micro_ap"] == Score(pytest.approx(micro_ap(queries, database, split, similarity, subtracted)), 20)
@@ -409,5 +410,5 @@ def test_scores_that_differ_by_the_last_bit_still_differ() -> None:
     scores = top_k(queries, database, 2, GLOBAL).scores[0]
     offsets = np.array([0.9], np.float32)
     assert scores[0] > scores[1] and scores[0] - offsets[0] == scores[1] - offsets[0]  # equal in float32
-    found = evaluate(queries, database, split_of([[1]], 2), "copy", GLOBAL, offsets)
+    found = evaluate(queries, database, split_of([[1]], 2), COPY, GLOBAL, offsets).scores
     assert found["map"].value == found["micro_ap"].value == 1
