@@ -293,6 +293,13 @@ def test_a_contradiction_names_the_query_of_the_whole_set(monkeypatch: pytest.Mo
             replace(given, split=replace(given.split, **changes)).evaluate([name])
 
 
+def test_a_sample_without_a_judged_pair_has_no_correlation() -> None:
+    given = case(0)
+    empty = Levels(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    found = replace(given, split=replace(given.split, levels=empty)).evaluate(["pearson", "relative_deviation"]).scores
+    assert {(score.value, score.n_queries) for score in found.values()} == {(None, 0)}
+
+
 def test_an_unknown_metric_is_a_wrong_call() -> None:
     with pytest.raises(UsageError, match="there is no metric 'mapp'"):
         case(0).evaluate(["map", "mapp"])

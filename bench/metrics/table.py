@@ -85,7 +85,7 @@ def _of_classes(name: str, description: str, value: Callable[[Neighbours], float
 def _of_levels(name: str, description: str, value: Callable[[JudgedPairs], float]) -> Metric:
     def score(judged: Judged) -> Score:
         pairs = _needed(judged.pairs, name, "levels")
-        found = value(pairs)
+        found = value(pairs) if len(pairs.query) else math.nan  # a sample may hold none
         return Score(None if math.isnan(found) else found, len(np.unique(pairs.query)))
 
     return Metric(name, description, "judged pairs", score)
