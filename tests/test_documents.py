@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from bench.records import RunFolder
+from bench.report import write_tables
 from tests.conftest import ROOT, Bench
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
@@ -48,40 +50,58 @@ def test_a_dataset_in_ten_lines(photo: Path, tmp_path: Path) -> None:
     assert [record.body["dataset"][name] for name in ("n_queries", "n_database", "n_pairs")] == [2, 4, 4]
 
 
-def test_the_committed_tables_follow_from_their_records(tmp_path: Path) -> None:
-    from bench.report import write_tables
+RUNS = [("demo", 2, 2), ("real", 8, 4)]
 
-    folder = ROOT / "results/reference/demo"
+
+@pytest.mark.parametrize(("name", "n_datasets", "n_similarities"), RUNS)
+def test_the_committed_tables_follow_from_their_records(
+    name: str, n_datasets: int, n_similarities: int, tmp_path: Path
+) -> None:
+    folder = ROOT / "results/reference" / name
     records = list(RunFolder.existing(folder).records())
-    write_tables(tmp_path, records, 2)
-    for path in tmp_path.iterdir():
+    _, written = write_tables(tmp_path, records, n_datasets)
+    for path in written:
         assert path.read_text() == (folder / path.name).read_text()
-    assert len(records) == 28 and {record.body["git"]["dirty"] for record in records} == {False}
+    assert len(records) == 7 * n_datasets * n_similarities
+    assert {record.body["git"]["dirty"] for record in records} == {False}
+    assert {(record.status, record.body["dataset"]["limit"]) for record in records} == {("ok", None)}
 
 
-def test_the_readme_shows_the_committed_leaderboard() -> None:
+SHOWN = ("eth80.map", "caltech101.map", "disc:copydet.map", "disc:copydet.micro_ap")
+SYNTHETIC = ("cutmix", "segmix", "outpaint_diagonal", "outpaint_patch", "inpaint")
+
+
+def test_the_readme_shows_the_committed_leaderboards() -> None:
     shown = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in (ROOT / "README.md").read_text().splitlines()
         if re.match(r"\| \d", line)
     ]
-    columns = ["mean_map", "demo_copies.map", "demo_copies.micro_ap", "demo_copies.recall@p90", "demo_retrieval.map"]
-    with (ROOT / "results/reference/demo/leaderboard.csv").open() as stream:
-        expected = [
-            [
-                *(row[name] for name in ("rank", "backbone", "similarity")),
-                *(f"{100 * float(row[name]):.1f}" if row[name] else "" for name in columns),
-                f"{float(row['images_per_s']):.1f}",
-            ]
-            for row in csv.DictReader(stream)
+    demo = {(row["backbone"], row["similarity"]): row["mean_map"] for row in table("demo")}
+    columns = ("mean_map", *SHOWN, *(f"pairs:{kind}.map" for kind in SYNTHETIC))
+    expected = [
+        [
+            *(row[name] for name in ("rank", "backbone", "similarity")),
+            *(
+                f"{100 * float(value):.1f}"
+                for value in (*(row[c] for c in columns), demo[row["backbone"], row["similarity"]])
+            ),
+            f"{float(row['images_per_s']):.1f}",
         ]
-    assert shown == expected
+        for row in table("real")
+        if row["similarity"] in ("global", "chunked@16")
+    ]
+    assert shown == expected and len(shown) == 14
+
+
+def table(run: str) -> list[dict[str, str]]:
+    with (ROOT / "results/reference" / run / "leaderboard.csv").open() as stream:
+        return list(csv.DictReader(stream))
 
 
 def test_every_column_and_metric_is_documented(bench: Bench) -> None:
     text = (ROOT / "docs/results.md").read_text()
     for metric in json.loads(bench("list", "metrics", "--json").stdout):
         assert f"`{metric['name']}`" in text
-    with (ROOT / "results/reference/demo/leaderboard.csv").open() as stream:
-        for column in next(csv.reader(stream)):
-            assert "." in column or f"`{column}`" in text
+    for column in table("demo")[0]:
+        assert "." in column or f"`{column}`" in text
