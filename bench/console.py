@@ -30,9 +30,9 @@ from bench.verify import Verified
 
 NAMED = 10  # files that are named of those that are missing
 
-# no markup: names such as chunked@16[norm=chunk] are text, not styles; in a file a path stays in one piece
-out = Console(width=None if os.isatty(1) else 1000, markup=False, highlight=False)
-progress_out = Console(stderr=True)
+# no markup, no emoji: chunked@16[norm=chunk] and folder:cat: are text; in a file a path stays in one piece
+out = Console(width=None if os.isatty(1) else 1000, markup=False, highlight=False, emoji=False)
+progress_out = Console(stderr=True, emoji=False)
 
 
 class Watching:

@@ -67,8 +67,11 @@ def images_sha256(images: Iterable[ImageFile], hashed: Mapping[str, str]) -> str
 def manifest(split: Split, hashed: Mapping[str, str] | None = None) -> Manifest:
     """The manifest of a split; `hashed`, where they are known already, are its images' hashes.
 
-    Raises DatasetError where an image file is missing.
+    Raises DatasetError where an image file is missing, or there are no queries or no database.
     """
+    for role, images in (("query", split.queries), ("database image", split.database)):
+        if not images:
+            raise DatasetError(f"the dataset has no {role}: nothing can be measured, complete its ground truth")
     hashed = hashes(unique_images(split)) if hashed is None else hashed
     lines = [f"query\t{_line(image, hashed)}" for image in split.queries]
     lines += [f"database\t{_line(image, hashed)}" for image in split.database]

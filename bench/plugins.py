@@ -155,14 +155,15 @@ class Registry(Generic[T]):
         if not parts:
             raise UsageError(f"no {self.noun} was chosen: name some, or a group ({', '.join(self.groups())})")
         chosen: dict[str, Selected[T]] = {}
-        written: dict[str, str] = {}
+        written: dict[str, str | None] = {}
         for part in parts:
             head, options = self._options(part)
             for found, argument in self._match(head):
                 item = self._configured(found, options)
                 name = item.item.name
-                if argument and written.setdefault(name, argument) != argument:
-                    raise UsageError(f"{written[name]} and {argument} would share the name {name}: rename one")
+                if written.setdefault(name, argument) != argument:
+                    places = " and ".join(place or "its usual place" for place in (written[name], argument))
+                    raise UsageError(f"{places} would share the name {name}: rename one, or run them apart")
                 before = chosen.get(name)
                 chosen[name] = before if before is not None and before.explicit else item
         return list(chosen.values())

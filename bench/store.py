@@ -70,7 +70,7 @@ class DescriptorStore:
             descriptors = np.load(array, mmap_mode="r", allow_pickle=False)
             throughput = Throughput(**meta["throughput"])
             return Stored(descriptors, meta["n_parameters"], throughput, meta["hardware"], meta["measured_utc"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError):
             shutil.rmtree(folder, ignore_errors=True)  # what is left of a damaged entry, if there is one
             return None
 

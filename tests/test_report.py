@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench.console import print_rows
 from bench.ranking import competition_ranks
 from bench.records import Record
 from bench.report import leaderboard, scores
@@ -232,3 +233,8 @@ def test_help_imports_nothing_heavy(bench: Bench) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0 and ran.stdout.endswith("[]\n") and "run" in ran.stdout
+
+
+def test_names_are_text_on_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([{"name": "folder:cat: [bold]chunked@16[norm=chunk]"}])
+    assert "folder:cat: [bold]chunked@16[norm=chunk]" in capsys.readouterr().out

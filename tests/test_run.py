@@ -132,6 +132,9 @@ def test_a_folder_with_the_same_name_elsewhere_is_another_configuration(
     assert refused.returncode == 2 and "datasets was" in refused.stderr
     both = bench("run", "--backbones", "dhash", "--datasets", f"disc:{small},disc:{other}", "--output", tmp_path / "2")
     assert both.returncode == 2 and "would share the name" in both.stderr
+    chosen = ["--backbones", "dhash", "--datasets", f"roxford5k,roxford5k:{tmp_path}", "--output", tmp_path / "o"]
+    ran = bench("run", *chosen)
+    assert ran.returncode == 2 and f"its usual place and {tmp_path} would share the name roxford5k" in ran.stderr
 
 
 def test_the_order_of_a_selection_does_not_matter(bench: Bench, small: Path, tmp_path: Path) -> None:
@@ -191,7 +194,8 @@ def test_ctrl_c_keeps_what_is_computed(small: Path, tmp_path: Path) -> None:
         "bench",
         *arguments(small, tmp_path / "out", "dhash,resnet50", "--weights", "random"),
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    own = {**os.environ, "BENCH_HOME": str(tmp_path / "home")}  # elsewhere another test may have described the images
+    process = subprocess.Popen(command, cwd=ROOT, env=own, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     while process.poll() is None and not list((tmp_path / "out/records").glob("dhash*global*.json")):
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
