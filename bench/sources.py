@@ -10,6 +10,7 @@ from bench import plugins
 from bench.errors import DatasetError, UsageError
 from bench.images import SUFFIXES
 from bench.interfaces import Dataset, ImageFile
+from bench.listing import files_below
 from bench.unpacking import absolute, unpacked
 
 TAR, PARQUET = ".tar", ".parquet"
@@ -42,18 +43,17 @@ def images_of(spec: str) -> Source:
     path, _, column = (spec, "", "") if _is_there(spec) else spec.partition("#")
     if _is_there(path) and Path(path).is_dir():
         return Source(_identity([Path(path).resolve()], column), partial(_in_folder, Path(path), column))
-    if path.endswith(TAR) and column:
+    if path.lower().endswith(TAR) and column:
         raise UsageError(f"'{spec}' names a column, but a .tar has none: leave out #{column}")
-    if path.endswith((TAR, PARQUET)):
+    if path.lower().endswith((TAR, PARQUET)):
         named = [absolute(Path(part)) for part in _parts(path)]
         return Source(_identity(named, column), partial(_in_shards, _shards(path), column))
     return _of_dataset(spec)
 
 
 def below(folder: Path) -> Sequence[ImageFile]:
-    """All images below a folder by their names, which are paths relative to it; links to folders are not followed."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return [ImageFile(path.relative_to(folder).as_posix(), path) for path in paths]
+    """All images below a folder by their names, which are paths relative to it; links to folders are followed."""
+    return [ImageFile(path.relative_to(folder).as_posix(), path) for path in files_below(folder, SUFFIXES)]
 
 
 def _in_folder(folder: Path, column: str) -> Sequence[ImageFile]:
@@ -61,7 +61,7 @@ def _in_folder(folder: Path, column: str) -> Sequence[ImageFile]:
         return images
     # tar first: img2dataset writes tables without images beside its tar shards
     for suffix in (PARQUET,) if column else (TAR, PARQUET):
-        if shards := sorted(folder.rglob(f"*{suffix}")):
+        if shards := files_below(folder, (suffix,)):
             return _in_shards(shards, column)
     return []
 

@@ -72,7 +72,7 @@ def _hash(files: Sequence[Path], column: str) -> str:
 
 
 def _unpack(shard: Path, column: str, folder: Path) -> None:
-    for packed in _of_tar(shard) if shard.suffix == ".tar" else _of_parquet(shard, column):
+    for packed in _of_tar(shard) if shard.suffix.lower() == ".tar" else _of_parquet(shard, column):
         path = folder / f"{packed.key}{_suffix(packed)}"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as stream:

@@ -8,6 +8,7 @@ import numpy as np
 from bench.errors import DatasetError
 from bench.images import SUFFIXES
 from bench.interfaces import GroundTruth, ImageFile, Split
+from bench.listing import files_in
 from datasets import _csv
 
 GROUND_TRUTH = "ground_truth.csv"
@@ -64,12 +65,11 @@ def images(folder: Path) -> tuple[ImageFile, ...]:
             f"there is no folder {folder}: a DISC-form dataset has queries/, references/, {GROUND_TRUTH}"
         )
     found: dict[str, ImageFile] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES:
-            image = ImageFile(f"{folder.name}/{path.stem}", path)
-            if other := found.get(image.id):
-                raise DatasetError(f"{other.path} and {path} share the name '{path.stem}': rename one of them")
-            found[image.id] = image
+    for path in files_in(folder, SUFFIXES):
+        image = ImageFile(f"{folder.name}/{path.stem}", path)
+        if other := found.get(image.id):
+            raise DatasetError(f"{other.path} and {path} share the name '{path.stem}': rename one of them")
+        found[image.id] = image
     if not found:
         raise DatasetError(f"the folder {folder} holds no image")
     return tuple(found.values())

@@ -17,6 +17,7 @@ from bench.cli import app
 from bench.errors import DatasetError, UsageError
 from bench.evaluate import ignore_self
 from bench.interfaces import Dataset, Split
+from bench.listing import entries
 from bench.plugins import datasets
 from bench.records import RunFolder
 from datasets import _csv, _pairs
@@ -82,6 +83,30 @@ def test_images_of_a_class_answer_each_other(tmp_path: Path) -> None:
     assert split.classes.queries.tolist() == split.classes.database.tolist() == [0, 0, 0, 1, 1, 2]
 
 
+def test_linked_classes_count_and_hidden_files_do_not(tmp_path: Path) -> None:
+    hidden = ["._1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1-checkpoint.jpg", "__MACOSX/a/1.jpg", ".git/1.jpg"]
+    folder = touched(tmp_path / ".own/set", ["a/1.jpg", "a/2.jpg", "b.jpg/1.JPG", *hidden])
+    touched(tmp_path / "elsewhere", ["1.jpg", "deep/2.jpg"])
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "again").symlink_to(tmp_path / "elsewhere")
+    (folder / "a/up").symlink_to(folder)
+    (folder / "a/further_up").symlink_to(tmp_path)
+    (tmp_path / "elsewhere/deep/to_a").symlink_to(folder / "a")
+    (folder / "self").symlink_to(folder / "self")
+    split = chosen(f"folder:{folder}").load()
+    elsewhere = ["1.jpg", "deep/2.jpg", "deep/to_a/1.jpg", "deep/to_a/2.jpg"]
+    assert [image.id for image in split.queries] == [
+        "a/1.jpg", "a/2.jpg",
+        *(f"again/{name}" for name in elsewhere), "b.jpg/1.JPG", *(f"linked/{name}" for name in elsewhere),
+    ]  # fmt: skip
+    assert split.classes is not None and split.classes.queries.max() == 3
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"the folder .*/none can't be read \(No such file or directory\): correct"):
+        entries(tmp_path / "none")
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [
@@ -134,6 +159,12 @@ def test_a_wrong_ground_truth_in_disc_form_is_refused(text: str, told: str, tmp_
     (tmp_path / "ground_truth.csv").write_text(text)
     with pytest.raises(DatasetError, match=told):
         chosen(f"disc:{tmp_path}").load()
+
+
+def test_what_is_no_image_of_a_role_is_left_out(tmp_path: Path) -> None:
+    touched(tmp_path, ["queries/q1.jpg", "queries/._q1.jpg", "queries/foo.jpg/x.jpg", "references/r1.png"])
+    (tmp_path / "ground_truth.csv").write_text("query_id,reference_id\nq1,r1\n")
+    assert answers(chosen(f"disc:{tmp_path}").load()) == {"queries/q1": ["references/r1"]}
 
 
 @pytest.mark.parametrize(
@@ -201,6 +232,7 @@ def test_only_the_header_tells_whether_there_are_levels(tmp_path: Path) -> None:
         ("query,reference\nq/1.jpg,\n\nq/9.jpg,r/1.jpg\n", r"line 4: there is no image 'q/9\.jpg' below"),
         ("query,reference\nq/1.jpg,r/1\n", r"line 2: there is no image 'r/1' below"),
         ("query,reference\n,r/1.jpg\n", "line 2: there is no image '' below"),
+        ("query,reference\nq/1.jpg,r/.3.jpg\n", r"line 2: there is no image 'r/\.3\.jpg' below"),
         ("query,reference\nq/1.jpg,../r/1.jpg\n", r"line 2: '\.\./r/1\.jpg' is no path below the folder"),
         ("query,reference\n/etc/1.jpg,r/1.jpg\n", r"line 2: '/etc/1\.jpg' is no path below the folder"),
         (
@@ -226,7 +258,7 @@ def test_only_the_header_tells_whether_there_are_levels(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_pairs_are_refused_in_one_sentence(text: str, told: str, tmp_path: Path) -> None:
-    dataset = chosen(f"pairs:{written(tmp_path, text)}")
+    dataset = chosen(f"pairs:{written(tmp_path, text, [*IMAGES, 'r/.3.jpg'])}")
     with pytest.raises(DatasetError, match=told) as raised:
         dataset.load()
     assert str(tmp_path / _pairs.PAIRS) in str(raised.value) and "\n" not in str(raised.value)

@@ -81,6 +81,16 @@ def test_distractors_lie_beside_and_only_enlarge_the_database(tmp_path: Path) ->
         chosen("roxford5k_1m", tmp_path / "roxford5k").load()
 
 
+def test_photographs_are_found_behind_links_and_in_capitals(tmp_path: Path) -> None:
+    truth = MAKERS["rparis6k"](tmp_path / "set")
+    (tmp_path / "set/jpg/paris").rename(tmp_path / "elsewhere")
+    (tmp_path / "set/jpg/paris").symlink_to(tmp_path / "elsewhere")
+    assert {image.id: image.path for image in chosen("rparis6k", tmp_path / "set").load().database} == truth.database
+    for path in [*(tmp_path / "elsewhere").rglob("*.jpg")]:
+        path.rename(path.with_suffix(".JPG"))
+    assert [image.id for image in chosen("rparis6k", tmp_path / "set").load().database] == list(truth.database)
+
+
 def test_the_usual_place_is_the_folder_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_DATASETS", str(tmp_path))
     with pytest.raises(DatasetError, match=f"roxford5k is not here: `bench fetch .*{tmp_path}/roxford5k: gnd_"):
@@ -186,6 +196,7 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
     ("roxford5k", changed(hard=[9]), r"query 1 \(eiffel_000000\), hard: there is no image 9 among 9, counted from 0"),
     ("roxford5k", changed(easy=[-1, 3]), r"query 1 .*, easy: there is no image -1"),
     ("roxford5k", changed(easy=["x"]), r"query 1 .*, easy: the images are not a list of row numbers"),
+    ("roxford5k", changed(easy=[float("inf")]), r"query 1 .*, easy: the images are not a list of row numbers"),
     ("roxford5k", changed(easy=[0.5]), r"query 1 .*, easy: the images are not a list of row numbers"),
     ("roxford5k", changed(junk=[3]), r"query 1 .*: the image eiffel_000001 is both easy and junk"),
     ("roxford5k", changed(bbx=[5, 5, 5, 9]), r"query 1 .*: the query's box \(5.0, .* is not left, top, right, bottom"),

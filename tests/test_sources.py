@@ -87,6 +87,15 @@ def test_a_folder_is_all_images_below_it(tmp_path: Path) -> None:
     assert images_of(str(tmp_path)).identity == str(tmp_path.resolve())
 
 
+def test_shards_whose_names_are_in_capitals(tmp_path: Path) -> None:
+    shard(tmp_path / "a/X.TAR", ["k"], 1)
+    table(tmp_path / "b/Y.PARQUET", [encoded(2)])
+    (tmp_path / "a/folder.tar").mkdir()
+    (tmp_path / "a/._X.TAR").write_bytes(b"what a Macintosh leaves")
+    assert shades(tmp_path / "a") == shades(tmp_path / "a/X.TAR") == {"X.TAR/k.jpg": 1}
+    assert shades(tmp_path / "b") == shades(tmp_path / "b/Y.PARQUET") == {"Y.PARQUET/00000000.jpg": 2}
+
+
 def test_a_dataset_is_its_database(small: Path) -> None:
     source = images_of(f"disc:{small}")
     dataset = datasets.select(f"disc:{small}")[0].item

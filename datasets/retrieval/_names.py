@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.errors import DatasetError
 from bench.images import SUFFIXES
 from bench.interfaces import ImageFile, Split
+from bench.listing import entries, files_in
 from bench.published import Published
 
 
@@ -22,11 +23,7 @@ def images_in(dataset: Published, folder: Path) -> list[ImageFile]:
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}: {dataset.how_to_get}")
-    images = [
-        ImageFile(f"{folder.name}/{path.name}", path)
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    images = [ImageFile(f"{folder.name}/{path.name}", path) for path in files_in(folder, SUFFIXES)]
     if not images:
         raise DatasetError(f"the folder {folder} holds no image: {dataset.how_to_get}")
     return images
@@ -37,11 +34,7 @@ def by_folder(dataset: Published, folder: Path, left_out: Collection[str] = ()) 
 
     Raises DatasetError where there is no sub-folder, one holds no image, or no two images are of one class.
     """
-    folders = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name not in left_out
-    )
+    folders = [path for path in entries(folder) if path.is_dir() and path.name not in left_out]
     classes = [images_in(dataset, path) for path in folders]
     if all(len(images) < 2 for images in classes):
         raise DatasetError(f"no sub-folder of {folder} holds two images, one to find the other: {dataset.how_to_get}")

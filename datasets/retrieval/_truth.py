@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.errors import DatasetError
 from bench.interfaces import Box, ImageFile, Indices
+from bench.listing import files_below
 from bench.published import Published
 
 
@@ -69,7 +70,7 @@ def rows(values: Any, n_images: int, where: str, first: int = 0) -> Indices:
         given = np.array([None])
     if given.size == 0:
         return np.empty(0, np.int64)
-    if given.dtype.kind not in "iuf" or (given != given.round()).any():
+    if given.dtype.kind not in "iuf" or not np.isfinite(given).all() or (given != given.round()).any():
         raise DatasetError(f"{where}: the images are not a list of row numbers: correct it")
     found = np.unique(given.astype(np.int64)) - first
     for row in (found[0], found[-1]):
@@ -99,7 +100,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     """
     root = folder / "jpg"
     found: dict[str, Path] = {}
-    for path in sorted((root if root.is_dir() else folder).rglob("*.jpg"), key=lambda path: path.stem):
+    for path in sorted(files_below(root if root.is_dir() else folder, (".jpg",)), key=lambda path: path.stem):
         if path.stem in found:
             raise DatasetError(f"{found[path.stem]} and {path} share the name '{path.stem}': remove one of them")
         found[path.stem] = path
