@@ -12,8 +12,12 @@ from bench.published import Published
 from bench.similarity import FORMS
 from bench.weights import Found, Network, WeightsStore, address
 
-#: Of a backbone's row, what fits a terminal.
-BACKBONE_COLUMNS = ("name", "weights", "megabytes", "embed_dim", "licence", "non_commercial", "pretraining")
+#: Of a row, what fits a terminal; where nothing is said, all of it.
+COLUMNS = {
+    "backbones": ("name", "weights", "megabytes", "embed_dim", "licence", "non_commercial", "pretraining"),
+    "datasets": ("name", "metric", "files", "description"),
+    "metrics": ("name", "description"),
+}
 
 
 def backbones() -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import traceback
 from enum import StrEnum
@@ -219,7 +220,7 @@ def list_(
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        console.print_rows(rows, catalogue.BACKBONE_COLUMNS if what is Listed.backbones else ())
+        console.print_rows(rows, catalogue.COLUMNS.get(what.value, ()))
 
 
 @app.command()
@@ -239,6 +240,7 @@ def main() -> NoReturn:
     """Run the command line; every expected error is one sentence on stderr and an exit code."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves nothing half-made, as Ctrl-C does
     try:
         app(arguments, standalone_mode=True)
     except BenchError as error:

@@ -61,6 +61,8 @@ def synthetic(
         raise UsageError(f"'{kind}' is {len(chosen)} kinds of synthetic copies: name one")
     if output.exists():
         raise UsageError(f"there is already {output}: name a new folder, or delete it")
+    if blocked := next((place for place in output.parents if place.is_file()), None):
+        raise UsageError(f"can't make the folder {output}: {blocked} is a file; name another --output")
     recipe = Recipe(
         queries, distractors, unmatched, size, seed, painter, masks, level, _areas(area), feather, jpeg, workers
     )

@@ -96,8 +96,8 @@ def counting(noun: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=progress_out) as progress:
-        task = progress.add_task(noun, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task(noun, total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
 def print_fetched(results: Sequence[Fetched]) -> None:

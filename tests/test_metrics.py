@@ -598,3 +598,9 @@ def test_rankings_and_truths_that_contradict_themselves_name_the_query(
 def test_a_ranking_is_integers_a_row_a_query(ranking: list[Any]) -> None:
     with pytest.raises(ValueError, match="give integers, a row a query"):
         revisited(ranking, [FINE])
+
+
+def test_a_score_that_is_no_number_is_an_error_and_not_the_best() -> None:
+    truth = GroundTruth((np.array([0]),), (np.empty(0, np.int64),))
+    with pytest.raises(ValueError, match="not a number"):
+        judge(np.array([[math.nan, 0.5]]), truth)

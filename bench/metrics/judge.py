@@ -48,9 +48,12 @@ class Judged:
 def judge(scores: NDArray[np.floating], truth: GroundTruth) -> Judged:
     """Ranks of the positives by the similarity of each query to the whole database, float [Q, M], all finite.
 
-    Raises DatasetError where an image is both positive and junk of one query, or is not in the database.
+    Raises DatasetError where an image is both positive and junk of one query, or is not in the database, ValueError for
+    a score that is not a number.
     """
     require_consistent(truth, scores.shape[1])
+    if np.isnan(scores).any():
+        raise ValueError("a score is not a number")
     query, image = flat(truth.positives)
     own = scores[query, image]
     order = np.lexsort((-own, query))
