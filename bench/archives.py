@@ -171,6 +171,8 @@ def _members(archive: Path) -> Iterator[Member]:
 def _of_zip(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
+            if info.header_offset < 0:
+                raise zipfile.BadZipFile("a member would lie before its begin")  # zipfile would seek there
             kind = _KINDS.get(stat.S_IFMT(info.external_attr >> 16), "is neither file nor folder")
             refused = "is encrypted" if info.flag_bits & 1 else kind
             # not `filename`, in which zipfile may have changed separators and ended at a null

@@ -225,6 +225,12 @@ def wrong_byte(archive: bytes, place: int) -> bytes:
     return archive[:place] + bytes([archive[place] ^ 1]) + archive[place + 1 :]
 
 
+def far_directory() -> bytes:
+    """Its end tells of a directory so far on that the members would lie before the file."""
+    archive = zip_of(FILES)
+    return archive[:-6] + (1 << 20).to_bytes(4, "little") + archive[-2:]
+
+
 @pytest.mark.parametrize(
     "archive",
     [
@@ -238,6 +244,7 @@ def wrong_byte(archive: bytes, place: int) -> bytes:
         bz2.compress(tar_of(FILES))[:-20],
         lzma.compress(tar_of(FILES))[:-20],
         zip_of(FILES)[:-30],
+        far_directory(),
         wrong_header(),
         wrong_byte(gzip.compress(tar_of(FILES)), -6),  # of the checksum
         wrong_byte(zip_of({"a": b"data"}, 0, zipfile.ZIP_STORED), 32),
