@@ -77,6 +77,10 @@ class Published(Dataset):
         Raises DatasetError where the ground truth itself is missing, or not of its published form.
         """
 
+    def named_by(self, image: ImageFile) -> str:
+        """Where the ground truth names an image of the split: file and row; "" where no file lists the images."""
+        return ""
+
     def load(self) -> Split:
         if not self.folder.is_dir():
             raise DatasetUnavailable(f"the dataset {self.name} is not here: {self.how_to_get}")
@@ -84,7 +88,8 @@ class Published(Dataset):
         if missing := missing_images(split):
             named = ", ".join(within(self.folder, image.path) for image in missing[:NAMED_MISSING])
             more = f" and {len(missing) - NAMED_MISSING} more" if len(missing) > NAMED_MISSING else ""
-            raise DatasetError(f"{self.folder} lacks {named}{more}: {self.how_to_get}")
+            row = self.named_by(missing[0])
+            raise DatasetError(f"{self.folder} lacks {named}{more}{f' (see {row})' if row else ''}: {self.how_to_get}")
         return split
 
 

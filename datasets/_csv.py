@@ -10,8 +10,8 @@ from bench.errors import DatasetError
 def read(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Each row by column, a missing cell as "", with the number of its line.
 
-    Raises DatasetError where the file is missing, empty or not CSV in UTF-8, lacks one of `columns`, or a row is longer
-    than the header.
+    Raises DatasetError where the file is missing, empty or not CSV in UTF-8, lacks one of `columns`, has two of a name,
+    or a row is longer than the header.
     """
     if not path.is_file():
         raise DatasetError(f"there is no ground truth {path}: write it with the columns {', '.join(columns)}")
@@ -24,6 +24,9 @@ def read(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]
                 raise DatasetError(
                     f"{path} lacks the column {' and '.join(sorted(missing))}: its first line names them"
                 )
+            for name in filter(None, rows.fieldnames):  # spreadsheets leave columns without a name behind
+                if rows.fieldnames.count(name) > 1:
+                    raise DatasetError(f"{path} has two columns called {name}: rename or remove one")
             return [(rows.line_num, _whole(row, path, rows.line_num)) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} is not a CSV file in UTF-8 ({error}): save it as one") from error

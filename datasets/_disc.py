@@ -39,14 +39,21 @@ def judged(
 ) -> Split:
     """The split of these images by the rows of the ground truth at `path`.
 
-    Raises DatasetError for a row that names an unknown image or stands there twice.
+    Raises DatasetError for a row that names an unknown image, stands there twice, or says that a query has no match
+    where another row has one.
     """
     row_of = {image.path.stem: row for row, image in enumerate(references)}
     found: dict[str, list[int]] = {image.path.stem: [] for image in queries}
+    line_of: dict[str, int] = {}
     for line, query, reference in pairs:
         where = f"{path}, line {line}"
         if query not in found:
             raise DatasetError(f"{where}: there is no query image '{query}' in {queries[0].path.parent}")
+        first = line_of.setdefault(query, line)
+        if first != line and not (reference and found[query]):
+            raise DatasetError(
+                f"{where}: {query} stands in line {first} too, and one of the two says that it has no match: remove one"
+            )
         if not reference:
             continue
         if reference not in row_of:

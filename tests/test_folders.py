@@ -152,6 +152,10 @@ def test_a_class_folder_is_ranked(tiles: Sequence[Image.Image], tmp_path: Path) 
         ("query_id,reference_id\nq1,r1\nq9,r1\n", "line 3: there is no query image 'q9'"),
         ("query_id,reference_id\nq1,r9\n", "line 2: there is no reference image 'r9'"),
         ("query_id,reference_id\nq1,r1\nq1,r1\n", "line 3: the pair q1, r1 stands there twice"),
+        ("query_id,reference_id\nq1,r1\nq1,\n", "line 3: q1 stands in line 2 too, .* has no match: remove one"),
+        ("query_id,reference_id\nq1,\nq1,r1\n", "line 3: q1 stands in line 2 too, .* has no match: remove one"),
+        ("query_id,reference_id\nq1,\nq1,\n", "line 3: q1 stands in line 2 too, .* has no match: remove one"),
+        ("query_id,reference_id,query_id\nq1,r1,q1\n", "has two columns called query_id: rename or remove one"),
     ],
 )
 def test_a_wrong_ground_truth_in_disc_form_is_refused(text: str, told: str, tmp_path: Path) -> None:
@@ -212,6 +216,12 @@ def test_pairs_to_the_letter(tmp_path: Path) -> None:
     assert split.tags == (("blur",), (), ("crop", "blur"))
 
 
+def test_columns_without_a_name_are_let_be(tmp_path: Path) -> None:
+    plain, padded = "query,reference\nq/1.jpg,r/1.jpg\n", "query,reference,,\nq/1.jpg,r/1.jpg,,\n"
+    splits = [chosen(f"pairs:{written(tmp_path / name, text)}").load() for name, text in (("a", plain), ("b", padded))]
+    assert answers(splits[0]) == answers(splits[1]) == {"q/1.jpg": ["r/1.jpg"]}
+
+
 def test_only_the_header_tells_whether_there_are_levels(tmp_path: Path) -> None:
     # as spreadsheets save it, with a byte order mark
     with_level = written(tmp_path / "with", '\ufefflevel,query,"reference"\n3,q/1.jpg,r/1.jpg\n')
@@ -253,6 +263,7 @@ def test_only_the_header_tells_whether_there_are_levels(tmp_path: Path) -> None:
             "query,reference,tags\nq/1.jpg,r/1.jpg,a\nq/1.jpg,r/2.jpg,b\n",
             r"line 3: the tags of q/1\.jpg are not those of line 2",
         ),
+        ("query,reference,query\nq/1.jpg,r/1.jpg,q/2.jpg\n", "has two columns called query: rename or remove one"),
         ("query,reference\nq/1.jpg,r/1.jpg,r/2.jpg\n", "line 2: there are more cells than columns"),
         ("query,reference\n" + "".join(f"{name},\n" for name in IMAGES), "every image as a query without a match"),
     ],

@@ -510,6 +510,11 @@ def shard(row: dict[str, object]) -> Callable[[Path], object]:
     return spoil
 
 
+def without_rows(folder: Path) -> None:
+    path = folder / "data/Test-00001-of-00002.parquet"
+    parquet.write_table(parquet.read_table(path).slice(0, 0), path)
+
+
 def removed(name: str) -> Callable[[Path], object]:
     return lambda folder: shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
 
@@ -537,7 +542,7 @@ DREP_LABELS = "Name,Level\n" + rows(DREP.items())
 
 WRONG: list[tuple[str, Callable[[Path], object], str]] = [
     *((name, emptied, "expected in .*set: ") for name in NAMES),
-    ("holidays", removed("jpg/100101.jpg"), r"lacks jpg/100101\.jpg: get it from https"),
+    ("holidays", removed("jpg/100101.jpg"), r"lacks jpg/100101\.jpg \(see .*dat, line 5\): get it from https"),
     ("holidays", listed("100000.jpg", "1.jpg"), r"holidays_images\.dat, line 2: '1\.jpg' is not the name of an image"),
     ("holidays", listed("100000.jpg", "../../00.jpg"), r"line 2: '\.\./\.\./00\.jpg' is not the name"),
     ("holidays", listed("100000.jpg", "100001.jpg", "100001.jpg"), r"line 3: 100001\.jpg stands there twice"),
@@ -555,6 +560,7 @@ WRONG: list[tuple[str, Callable[[Path], object], str]] = [
     ("disc21", public("query_id\nQ00001\n"), r"public_ground_truth\.csv lacks the column reference_id"),
     ("disc21", public("Q00000,\nQ00001\n"), r"public_ground_truth\.csv, line 2: 'Q00001' is not query_id,reference_id"),
     ("disc21", public("Q00001,R000003\nQ00001,R000003\n"), r"line 2: the pair Q00001, R000003 stands there twice"),
+    ("disc21", public("Q00001,R000003\nQ00001,\n"), r"line 2: Q00001 stands in line 1 too, .* has no match"),
     ("disc21", lambda d: (d / PUBLIC).write_bytes(b"Q\xe9,\n"), r"is not a text file in UTF-8"),
     ("disc21", public(""), r"public_ground_truth\.csv is empty"),
     ("disc21", removed(PUBLIC), r"has no ground truth public_ground_truth\.csv or"),
@@ -585,6 +591,7 @@ WRONG: list[tuple[str, Callable[[Path], object], str]] = [
         r"parquet, row 0 .*: CAP000008 is in .*00000-of-00002.* already",
     ),
     ("drep", shard({"Name": "CAP000025"}), r"00001-of-00002\.parquet lacks the column Level"),
+    ("drep", without_rows, r"the parquet file .*data/Test-00001-of-00002\.parquet holds no row: get it again"),
     ("drep", added("data/Test-00002-of-00003.parquet"), r"Test-00002-of-00003\.parquet can't be read"),
     ("caltech101", alone("yin_yang/image_0001.jpg"), r"no sub-folder of .* holds two images"),
     ("caltech101", alone("image_0001.jpg"), r"no sub-folder of .* holds two images"),

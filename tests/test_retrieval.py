@@ -64,7 +64,7 @@ def test_the_three_setups_share_out_easy_hard_and_junk(tmp_path: Path) -> None:
     assert split.ground_truth is split.setups["M"]
 
 
-def test_distractors_lie_beside_and_only_enlarge_the_database(tmp_path: Path) -> None:
+def test_distractors_lie_beside_and_only_enlarge_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_revisited(tmp_path / "roxford5k")
     with pytest.raises(DatasetError, match=r"there is no ground truth .*revisitop1m/revisitop1m\.txt"):
         chosen("roxford5k_1m", tmp_path / "roxford5k").load()
@@ -76,8 +76,15 @@ def test_distractors_lie_beside_and_only_enlarge_the_database(tmp_path: Path) ->
     assert among.database[: len(alone.database)] == alone.database
     assert [image.id for image in among.database[len(alone.database) :]] == [f"revisitop1m/{n}" for n in listed]
     assert among.queries == alone.queries and among.setups.keys() == alone.setups.keys()
+    monkeypatch.chdir(tmp_path / "roxford5k")
+    here = chosen("roxford5k_1m", Path()).load()
+    assert [image.path.resolve() for image in here.database] == [image.path for image in among.database]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "roxford5k").rename(tmp_path / "elsewhere/set")
+    (tmp_path / "roxford5k").symlink_to(tmp_path / "elsewhere/set")
+    assert chosen("roxford5k_1m", tmp_path / "roxford5k").load().database == among.database
     (tmp_path / "revisitop1m/jpg/b/2.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"lacks .*revisitop1m/jpg/b/2\.jpg"):
+    with pytest.raises(DatasetError, match=r"lacks .*revisitop1m/jpg/b/2\.jpg \(see .*/revisitop1m\.txt, line 6\)"):
         chosen("roxford5k_1m", tmp_path / "roxford5k").load()
 
 
@@ -190,7 +197,9 @@ def remat(**parts: Any) -> Callable[[Path], None]:
 
 
 SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
-    ("roxford5k", lambda d: (d / "jpg/louvre_000002.jpg").unlink(), "lacks jpg/louvre_000002.jpg: `bench fetch"),
+    ("roxford5k", lambda d: (d / "jpg/louvre_000002.jpg").unlink(), r"louvre_000002.jpg \(see .*, imlist, image 8\)"),
+    ("roxford5k", lambda d: (d / "jpg/eiffel_000000.jpg").unlink(), r"eiffel_000000.jpg \(see .*, qimlist, image 2\)"),
+    ("roxford5k", changed(imlist=lambda n: ["big_ben", *n[1:]]), r"big_ben.jpg \(see .*5k.pkl, imlist, image 1\)"),
     ("roxford5k", lambda d: shutil.rmtree(d / "jpg"), r"lacks jpg/defense_000000.jpg, .* and 9 more"),
     ("roxford5k", lambda d: (d / "gnd_roxford5k.pkl").unlink(), "there is no ground truth .*gnd_roxford5k.pkl"),
     ("roxford5k", changed(hard=[9]), r"query 1 \(eiffel_000000\), hard: there is no image 9 among 9, counted from 0"),
@@ -229,6 +238,8 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
     ("instre", remat(entries=[(np.array([[2]]), np.array([[0, 0, 9, 9]]))]), r"query 0 .*: there is no image 2 am"),
     ("instre", remat(entries=[(np.array([[0]]), np.array([[0, 0, 9, 9]]))]), r"query 0 .*: there is no image 0"),
     ("instre", remat(entries=[(np.array([[1]]), np.array([[9, 9, 5, 5]]))]), r"query 0 .*: the query's box"),
+    ("instre", remat(), r"lacks q.jpg, a.jpg \(see .*gnd_instre.mat, qimlist, image 1\): get"),
+    ("instre", lambda d: (d / "INSTRE-S1/01a_eiffel/002.jpg").unlink(), r"\(see .*gnd_instre.mat, imlist, image 5\)"),
     ("instre", remat(names=["/etc/x.jpg"]), "imlist, image 1: '/etc/x.jpg' leads out"),
     ("instre", remat(names=[np.eye(2)]), "imlist, image 1: array.* is not the name of an image"),
     ("gpr1200", lambda d: (d / "images/x.jpg").touch(), "name of .*images/x.jpg does not start with the number of its"),
@@ -239,7 +250,8 @@ SPOILT: list[tuple[str, Callable[[Path], object], str]] = [
     ("cub200", in_file("CUB_200_2011/images.txt", "2 001", "1 001"), "images.txt, line 2: the image stands there"),
     ("cub200", in_file("CUB_200_2011/images.txt", "2 001", "2001"), "images.txt, line 2: it is not an id and a value"),
     ("cub200", lambda d: (d / "CUB_200_2011/images.txt").unlink(), "there is no ground truth .*images.txt"),
-    ("cub200", lambda d: (d / "CUB_200_2011/images/002.eiffel/eiffel_1.jpg").unlink(), "lacks .*002.eiffel/eiffel_1.j"),
+    ("cub200", lambda d: next(d.rglob("eiffel_1.jpg")).unlink(), r"lacks .*eiffel_1.jpg \(see .*images.txt, line 6\)"),
+    ("cub200", in_file("CUB_200_2011/train_test_split.txt", "12 1", "12 2"), "image 12: '2' is neither 1 for tr"),
 ]  # fmt: skip
 
 

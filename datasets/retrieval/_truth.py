@@ -47,6 +47,13 @@ def image_names(names: Iterable[Any], where: str) -> list[str]:
     return list(seen)
 
 
+def named_by(image: ImageFile, path: Path, names: list[str], queried: list[str]) -> str:
+    """Where the lists imlist and qimlist of a ground truth name an image, whose id has query/ before a query's name."""
+    if image.id in names:
+        return f"{path}, imlist, image {names.index(image.id) + 1}"
+    return f"{path}, qimlist, image {queried.index(image.id.removeprefix('query/')) + 1}"
+
+
 def box(values: Any, where: str) -> Box:
     """Left, top, right and bottom. Raises DatasetError where the values are not four such numbers."""
     try:

@@ -27,9 +27,19 @@ class Cub200(Published):
         _truth.image_names(names.values(), str(folder / "images.txt"))
         labels = self._numbers(folder / "image_class_labels.txt", names)
         training = self._numbers(folder / "train_test_split.txt", names)
+        for id_, value in training.items():
+            if value not in (0, 1):
+                raise DatasetError(
+                    f"{folder / 'train_test_split.txt'}, image {id_}: '{value}' is neither 1 for training nor 0 for "
+                    "test: correct it"
+                )
         tested = [id_ for id_ in names if not training[id_]]
         files = [ImageFile(names[id_], folder / "images" / names[id_]) for id_ in tested]
         return Split.of_classes(files, [labels[id_] for id_ in tested])
+
+    def named_by(self, image: ImageFile) -> str:
+        path = first_folder(self, ARCHIVE) / "images.txt"
+        return f"{path}, line {[*self._column(path).values()].index(image.id) + 1}"
 
     def _column(self, path: Path) -> dict[str, str]:
         """The values of a file by image id, in its order."""

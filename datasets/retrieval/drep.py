@@ -85,6 +85,8 @@ def _of_parquet(shards: Sequence[Path]) -> Iterator[Pair]:
             rows = parquet.read_table(shard, columns=[NAME, LEVEL]).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"the parquet file {shard} can't be read ({error}): get it again") from error
+        if not rows:
+            raise DatasetError(f"the parquet file {shard} holds no row: get it again")
         # the images are named by their rows
         images = [sorted((folder / shard.name).iterdir()) for folder in (generated, real)]
         for number, (row, *paths) in enumerate(zip(rows, *images, strict=True)):

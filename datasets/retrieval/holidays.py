@@ -31,6 +31,9 @@ class Holidays(Published):
         positives = tuple(np.flatnonzero((groups == groups[query]) & (number != number[query])) for query in queries)
         return Split(tuple(images[query] for query in queries), images, GroundTruth(positives, no_junk(len(queries))))
 
+    def named_by(self, image: ImageFile) -> str:
+        return dict(self._named())[image.id]
+
     def _named(self) -> Iterable[tuple[str, str]]:
         """Each image's name, and where it is named."""
         for path in (self.folder / "eval_holidays" / LIST, self.folder / LIST):

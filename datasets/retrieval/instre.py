@@ -4,7 +4,7 @@ Images: Wang and Jiang, INSTRE, ACM TOMM 2015. Queries, boxes and positives: Isc
 Efficient diffusion on region manifolds, CVPR 2017, whose mAP is the trapezoid's. Queries are no part of the database.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from datasets.retrieval import _truth
 class Instre(Published):
     """gnd_instre.mat: cells imlist and qimlist of names; structs gnd of ok, rows of imlist from 1, and bbx, corners."""
 
+    @property
+    def annotation(self) -> Path:
+        return self.folder / "gnd_instre.mat"
+
     def read(self) -> Split:
-        path = _truth.required(self, self.folder / "gnd_instre.mat")
+        path = _truth.required(self, self.annotation)
         content = _content(path)
-        names = _truth.image_names(_cells(content["imlist"]), f"{path}, imlist")
-        queried = _truth.image_names(_cells(content["qimlist"]), f"{path}, qimlist")
+        names, queried = _lists(content, path)
         judged = content["gnd"].ravel()
         if len(judged) != len(queried):
             raise DatasetError(f"{path}: gnd judges {len(judged)} queries, qimlist names {len(queried)}: correct it")
@@ -38,6 +41,15 @@ class Instre(Published):
             positives.append(_truth.rows(entry["ok"], len(names), where, first=1))
         database = tuple(ImageFile(name, self.folder / name) for name in names)
         return Split(tuple(queries), database, GroundTruth(tuple(positives), _truth.no_junk(len(queries))))
+
+    def named_by(self, image: ImageFile) -> str:
+        return _truth.named_by(image, self.annotation, *_lists(_content(self.annotation), self.annotation))
+
+
+def _lists(content: Mapping[str, Any], path: Path) -> tuple[list[str], list[str]]:
+    """imlist and qimlist."""
+    names, queried = (_truth.image_names(_cells(content[name]), f"{path}, {name}") for name in ("imlist", "qimlist"))
+    return names, queried
 
 
 def _content(path: Path) -> dict[str, Any]:

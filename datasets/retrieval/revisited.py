@@ -5,6 +5,7 @@ are no part of the database. Medium, the main setup, seeks easy and hard images;
 the hard, Hard the other way round; junk is ignored in all three.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +50,17 @@ class Revisited(Published):
     def folder(self) -> Path:
         return self.directory or paths.datasets() / self.base
 
+    @property
+    def annotation(self) -> Path:
+        return self.folder / f"gnd_{self.base}.pkl"
+
+    @property
+    def list_of_distractors(self) -> Path:
+        beside = Path(os.path.abspath(self.folder)).parent  # noqa: PTH100 - what lies beside a link, not its target
+        return beside / DISTRACTORS / f"{DISTRACTORS}.txt"
+
     def read(self) -> Split:
-        path = _truth.required(self, self.folder / f"gnd_{self.base}.pkl")
+        path = _truth.required(self, self.annotation)
         names, queried, judged = _lists(_pickle.load(path), path)
         files = _truth.by_stem(self.folder)
         located = {name: files.get(name, self.folder / "jpg" / f"{name}.jpg") for name in (*names, *queried)}
@@ -65,6 +75,12 @@ class Revisited(Published):
         if self.distractors:
             database += _distractors(self)
         return Split(tuple(queries), tuple(database), setups["M"], setups)
+
+    def named_by(self, image: ImageFile) -> str:
+        if (name := image.id.removeprefix(f"{DISTRACTORS}/")) != image.id:
+            return f"{self.list_of_distractors}, line {_truth.lines(self.list_of_distractors).index(name) + 1}"
+        names, queried, _ = _lists(_pickle.load(self.annotation), self.annotation)
+        return _truth.named_by(image, self.annotation, names, queried)
 
 
 def _lists(found: Any, path: Path) -> tuple[list[str], list[str], list[Any]]:
@@ -98,10 +114,9 @@ def _setup(truths: list[dict[str, Indices]], sought: tuple[str, ...], ignored: t
 
 def _distractors(dataset: Revisited) -> list[ImageFile]:
     """R1M, which lies beside the dataset's folder: revisitop1m.txt lists the files in jpg/."""
-    folder = dataset.folder.parent / DISTRACTORS
-    listed = _truth.required(dataset, folder / f"{DISTRACTORS}.txt")
+    listed = _truth.required(dataset, dataset.list_of_distractors)
     names = _truth.image_names(filter(None, _truth.lines(listed)), str(listed))
-    images = folder / "jpg"
+    images = listed.parent / "jpg"
     return [ImageFile(f"{DISTRACTORS}/{name}", images / name) for name in names]
 
 
