@@ -12,11 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
+from bench import paths
 from bench.archives import ArchiveError, Limits, unpack
 from bench.download import DownloadError, download
 from bench.errors import BenchError, DatasetError
 from bench.files import sha256_file, sha256_text, write_json
 from bench.interfaces import Backbone, Dataset, ImageFile
+from bench.manifest import Manifest
 from bench.published import Download, Published, counted, missing_images
 from bench.weights import Network, WeightsStore
 
@@ -89,7 +91,8 @@ def _dataset(dataset: Dataset, network: Network, watch: Watch) -> Fetched:
 
 def _require_complete(dataset: Published) -> None:
     try:
-        dataset.load()
+        if others := other_counts(dataset, counted(dataset.load())):
+            raise DatasetError(f"in {dataset.folder} {' and '.join(others)}")
     except DatasetError as error:
         raise DatasetError(
             f"all that can be downloaded of {dataset.name} was fetched, but {error}; bring what is missing from "
@@ -126,6 +129,12 @@ def mismatch(file: Path, sha256: str, wanted: Download, known: Mapping[str, Mapp
     return ""
 
 
+def other_counts(dataset: Published, found: Manifest) -> list[str]:
+    """How many there are, where as many were not published; one sentence each."""
+    counts = ((name, getattr(found, name), published) for name, published in dataset.counts.items())
+    return [f"{name} is {here}, published are {published}" for name, here, published in counts if here != published]
+
+
 class _Fetch:
     """One dataset's downloads on their way: into a folder beside the dataset's, from there into it, each when whole.
 
@@ -148,7 +157,10 @@ class _Fetch:
         if not (self._todo() or self._work.exists()):
             return False
         self._work.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._work.with_suffix(".lock")):
+        # the lock's file stays, since another process may be waiting at it: not beside the datasets
+        locks = paths.home() / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{self._folder.name}-{sha256_text(str(self._folder))[:8]}.lock"):
             todo = self._todo()  # another process may have fetched it meanwhile
             self._require_space(todo)
             self._work.mkdir(exist_ok=True)
@@ -156,7 +168,8 @@ class _Fetch:
                 for wanted in todo:
                     self._bring(wanted)
             except BaseException:
-                if all(path.suffix == ".lock" for path in self._work.iterdir()):
+                parts = [part for part in self._work.glob("*.part") if part.stat().st_size]
+                if not parts and not self._has_received():
                     shutil.rmtree(self._work)
                 raise
             shutil.rmtree(self._work)
@@ -164,21 +177,24 @@ class _Fetch:
 
     def _todo(self) -> Sequence[Download]:
         known, wanted = recorded(self._folder), self._dataset.downloads
-        missing = self._missing()
-        if missing == [] and not known and not any(self._received(download).is_file() for download in wanted):
+        missing, as_counted = self._compared()
+        if as_counted and not missing and not known and not self._has_received():
             return ()  # it was brought by hand
         # the images of those that were never here are missing too
-        return [d for d in wanted if d.url not in known] or [d for d in wanted if self._is_gone(d, missing or ())]
+        new = [download for download in wanted if download.url not in known]
+        gone = [download for download in wanted if self._is_gone(download, missing)]
+        return new or gone or (wanted if as_counted is False else ())
 
-    def _missing(self) -> Sequence[ImageFile] | None:
-        """Images that are missing; None where that can't be told of what is here."""
+    def _compared(self) -> tuple[Sequence[ImageFile], bool | None]:
+        """Images that are missing, and whether as many are named as were published; None where that can't be told."""
         try:
             split = self._dataset.read()
-            missing, found = missing_images(split), counted(split)
+            return missing_images(split), not other_counts(self._dataset, counted(split))
         except (DatasetError, OSError):
-            return None
-        as_published = all(getattr(found, name) == number for name, number in self._dataset.counts.items())
-        return missing if missing or as_published else None
+            return (), None
+
+    def _has_received(self) -> bool:
+        return any(self._received(download).is_file() for download in self._dataset.downloads)
 
     def _is_gone(self, fetched: Download, missing: Sequence[ImageFile]) -> bool:
         place = self._dataset.folder / fetched.path

@@ -1,20 +1,21 @@
 """Whether a dataset is complete and the published one: its counts and hashes, and what is missing."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
-from bench.errors import BenchError, DatasetError
-from bench.fetch import mismatch, recorded
+from bench.errors import BenchError, DatasetError, ImageError
+from bench.fetch import mismatch, other_counts, recorded
 from bench.files import sha256_file
+from bench.images import decode
 from bench.interfaces import Dataset, ImageFile, Split
-from bench.manifest import Manifest, manifest, unique_images
+from bench.manifest import HASHED_AT_ONCE, Manifest, manifest, unique_images
 from bench.metrics.judge import require_consistent
 from bench.published import Published, counted, missing_images, within
+
+MOST_DECODED = 8
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Verified:
     """What a dataset was found to be.
 
     counts: by attribute of the manifest. manifest_sha256: of all images and the ground truth, where all images are
-    there. missing, unreadable: image files, in the dataset's folder. problems: of the rest, one sentence each.
+    there. missing, unreadable (no image, cut short, too large): image files, in the dataset's folder. problems: of the
+    rest, one sentence each.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Verified:
 
 
 def verify(dataset: Dataset) -> Verified:
-    """Compare a dataset with what was published of it, reading every image; one that is made here is made first."""
+    """Compare a dataset with what was published of it, decoding every image; one that is made here is made first."""
     published = dataset if isinstance(dataset, Published) else None
     if published and not published.folder.is_dir():
         return Verified(dataset.name, "not here", problems=(f"it is not here: {published.how_to_get}",))
@@ -59,13 +61,15 @@ def _verified(dataset: Dataset, split: Split) -> Verified:
     missing = missing_images(split)
     absent = {image.path for image in missing}
     there = {image.path: image for image in unique_images(split) if image.path not in absent}
-    counts = _counts(counted(split), published)
+    found = counted(split)
     unreadable = _unreadable(list(there.values()))
-    problems = [*_inconsistent(split), *_other_counts(counts), *(_changed_files(published) if published else ())]
+    problems = [*_inconsistent(split)]
+    if published:
+        problems += [*other_counts(published, found), *_changed_files(published)]
     return Verified(
         dataset.name,
         "incomplete" if missing else "different" if unreadable or problems else "complete",
-        counts,
+        _counts(found, published),
         None if missing else manifest(split).sha256,
         _named(published, missing),
         _named(published, unreadable),
@@ -81,12 +85,6 @@ def _counts(found: Manifest, published: Published | None) -> dict[str, Count]:
     expected = published.counts if published else {}
     shown = dict.fromkeys(("n_queries", "n_database", "n_pairs", *expected))
     return {name: Count(getattr(found, name), expected.get(name)) for name in shown}
-
-
-def _other_counts(counts: dict[str, Count]) -> Iterator[str]:
-    for name, count in counts.items():
-        if count.published not in (None, count.found):
-            yield f"{name} is {count.found}, published are {count.published}"
 
 
 def _inconsistent(split: Split) -> Iterator[str]:
@@ -110,14 +108,18 @@ def _changed_files(published: Published) -> Iterator[str]:
 
 
 def _unreadable(images: Sequence[ImageFile]) -> list[ImageFile]:
-    with ThreadPoolExecutor() as pool:
-        readable = pool.map(_begins_as_image, (image.path for image in images))
-        return [image for image, good in zip(images, readable, strict=True) if not good]
+    """Those that no run could decode; a few at once, since one may have half a gigabyte when decoded."""
+    found: list[ImageFile] = []
+    with ThreadPoolExecutor(min(MOST_DECODED, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(images), HASHED_AT_ONCE):
+            some = images[start : start + HASHED_AT_ONCE]
+            found += [image for image, good in zip(some, pool.map(_can_be_read, some), strict=True) if not good]
+    return found
 
 
-def _begins_as_image(path: Path) -> bool:
+def _can_be_read(image: ImageFile) -> bool:
     try:
-        with Image.open(path):
-            return True
-    except (OSError, SyntaxError, ValueError):
+        decode(image.path, image.box)
+    except ImageError:
         return False
+    return True

@@ -114,13 +114,12 @@ def fetched(dataset: Dataset, watch: fetch.Watch = nobody) -> Fetched:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: content for name, content in files.items() if name != ".tiny.lock"}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def data(folder: Path) -> dict[str, bytes]:
     """What the dataset's folder holds, and nothing lies beside it."""
-    assert {path.name for path in folder.iterdir()} <= {"tiny", ".tiny.lock"}
+    assert {path.name for path in folder.iterdir()} <= {"tiny"}
     return {name.removeprefix("tiny/"): content for name, content in tree(folder).items()}
 
 
@@ -157,15 +156,55 @@ def test_what_was_brought_by_hand_is_not_downloaded(server: Server, tmp_path: Pa
     assert data(tmp_path) == CLEAN
 
 
-def test_what_is_here_in_part_is_fetched(server: Server, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Listed(Tiny):
+    """Its folder is the list of its images."""
+
+    def read(self) -> Split:
+        names = sorted(path.name for path in (self.folder / "jpg").glob("*.png"))
+        files = tuple(ImageFile(name, self.folder / "jpg" / name) for name in names)
+        return Split(files[:1], files, GroundTruth((np.array([1]),), (np.array([], np.int64),)))
+
+
+def listed(address: str, folder: Path, **changed: object) -> Listed:
+    return Listed(**vars(tiny(address, folder, **changed)))
+
+
+def test_what_was_brought_by_hand_in_part_is_fetched(server: Server, tmp_path: Path) -> None:
     """Where the folders themselves are the list, the published counts tell."""
-    server.files["/list.txt?download=1"] = b"0.png 1.png 2.png"
-    dataset = tiny(server.address, tmp_path)
-    for name, content in (CLEAN | {"gt/list.txt": b"0.png 1.png"}).items():
+    dataset = listed(server.address, tmp_path)
+    for name in ("jpg/0.png", "jpg/1.png", "gt/list.txt"):
         (tmp_path / "tiny" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "tiny" / name).write_bytes(content)
+        (tmp_path / "tiny" / name).write_bytes(CLEAN[name])
     assert fetched(replace(dataset, counts={"n_database": 2})).outcome == "here" and not server.gets
-    assert fetched(replace(dataset, counts={"n_database": 3})).outcome == "fetched" and len(server.gets) == 2
+    assert fetched(replace(dataset, counts={"n_database": 4})).outcome == "fetched" and len(server.gets) == 2
+
+
+def test_an_image_that_no_list_names_is_missed_by_the_published_counts(server: Server, tmp_path: Path) -> None:
+    dataset = listed(server.address, tmp_path)
+    fetched(dataset)
+    whole = tree(tmp_path)
+    (tmp_path / "tiny/jpg/2.png").unlink()
+    assert fetched(dataset).outcome == "fetched" and tree(tmp_path) == whole
+    asked = len(server.gets)
+    assert fetched(dataset).outcome == "here" and len(server.gets) == asked
+
+
+def test_other_counts_than_the_published_ones_are_told(server: Server, tmp_path: Path) -> None:
+    dataset = listed(server.address, tmp_path, counts={"n_queries": 1, "n_database": 5, "n_pairs": 7})
+    for _ in range(2):
+        result = fetched(dataset)
+        assert result.outcome == "failed"
+        assert "n_database is 4, published are 5 and n_pairs is 1, published are 7" in result.problem
+        assert f"bring what is missing from https://tiny.example, or delete {tmp_path}/tiny/downl" in result.problem
+    assert data(tmp_path).items() >= CLEAN.items()
+
+
+def test_a_download_of_nothing_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "download", partial(fetch.download, waits=()))
+    server.files["/first.zip"] = b""
+    result = fetched(tiny(server.address, tmp_path))
+    assert result.outcome == "failed" and "0 of 0 bytes came" in result.problem and not any(tmp_path.iterdir())
 
 
 def test_without_a_network_nothing_is_waited_for(
@@ -267,7 +306,7 @@ def test_killed_before_any_change_of_the_disk_the_next_call_makes_the_same(serve
         """The archive is unpacked into a folder that is there."""
         folder.mkdir()
         dataset = tiny(server.address, folder)
-        return replace(dataset, downloads=dataset.downloads[:0:-1])
+        return replace(dataset, downloads=dataset.downloads[:0:-1], counts={"n_database": 2})
 
     server.files["/list.txt?download=1"] = b"2.png 3.png"
     assert fetched(smaller(tmp_path / "clean")).outcome == "fetched"
@@ -455,7 +494,7 @@ def test_a_folder_that_is_a_link_to_another_place_is_filled_there(server: Server
     (tmp_path / "tiny").symlink_to(tmp_path / "disk/there")
     assert fetched(tiny(server.address, tmp_path)).outcome == "fetched"
     assert tree(tmp_path / "disk/there").items() >= CLEAN.items() and (tmp_path / "tiny").is_symlink()
-    assert {path.name for path in (tmp_path / "disk").iterdir()} == {"there", ".there.lock"}  # no file changes disks
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {"there"}  # no file changes disks
 
 
 # --- verifying
@@ -478,8 +517,11 @@ def test_missing_and_unreadable_images_are_named(server: Server, tmp_path: Path)
     dataset = here(tmp_path, server)
     (tmp_path / "tiny/jpg/1.png").write_bytes(b"")
     (tmp_path / "tiny/jpg/3.png").write_bytes(b"<html>")
+    whole = tmp_path / "tiny/jpg/2.png"
+    whole.write_bytes(whole.read_bytes()[:-40])  # its header is good
     found = verify(dataset)
-    assert found.state == "different" and found.unreadable == ("jpg/1.png", "jpg/3.png") and not found.missing
+    assert found.state == "different" and found.unreadable == ("jpg/1.png", "jpg/2.png", "jpg/3.png")
+    assert not found.missing
     assert found.manifest_sha256 == manifest(dataset.load()).sha256
     (tmp_path / "tiny/jpg/0.png").unlink()
     found = verify(dataset)
