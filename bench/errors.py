@@ -22,9 +22,13 @@ class Interrupted(BenchError):
 class ImageError(BenchError):
     """An image file that cannot be read, is cut short, or is too large."""
 
+    exit_code = 2
+
 
 class DatasetError(BenchError):
     """A dataset whose files or ground truth are missing or contradict each other."""
+
+    exit_code = 2
 
 
 class DatasetUnavailable(DatasetError):
