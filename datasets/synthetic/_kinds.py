@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from datasets.demo._photos import LEAST_DEVIATION
 from datasets.demo._rng import Rng
 from datasets.synthetic._hard import hardened
 from datasets.synthetic._painters import Painter, painted
@@ -17,6 +19,7 @@ from datasets.synthetic._regions import (
     above_diagonal,
     blob,
     bounds,
+    deviation,
     inside,
     mixed,
     ramp,
@@ -59,16 +62,24 @@ class Copy:
     transformation: str
 
 
-#: A composition takes the share of the query that the original is to have, or None for the kind's own. It makes
-#: nothing where that share is out of reach.
-Composition = Callable[[Scene, float | None, Rng], Copy | None]
+class Miss(Enum):
+    """Why a draw makes no query: what it copies is so flat that nothing can be found, or its area is out of reach."""
+
+    FLAT = auto()
+    OUT_OF_REACH = auto()
 
 
-def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
+#: A composition takes the share of the query that the original is to have, or None for the kind's own.
+Composition = Callable[[Scene, float | None, Rng], Copy | Miss]
+
+
+def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy | Miss:
     """A random box of the original in another image of its shape, at the same place or another."""
     assert scene.other is not None
     shape = scene.original.shape[:2]
-    left, top, right, bottom = random_box(shape, rng.real(*CUT_SHARES) if area is None else area, rng)
+    left, top, right, bottom = cut = random_box(shape, rng.real(*CUT_SHARES) if area is None else area, rng)
+    if _flat(scene.original, inside(shape, cut)):
+        return Miss.FLAT
     same = rng.integer(0, 1) == 0
     x, y = rng.integer(0, shape[1] - (right - left)), rng.integer(0, shape[0] - (bottom - top))
     box = (left, top, right, bottom) if same else (x, y, x + right - left, y + bottom - top)
@@ -79,8 +90,8 @@ def cutmix(scene: Scene, area: float | None, rng: Rng) -> Copy:
     return Copy(pixels, float(weight.mean()), box, f"from={left} {top} {right} {bottom}")
 
 
-def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy | None:
-    """The original's object, scaled, in another image; None where it does not get as large as asked."""
+def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy | Miss:
+    """The original's object, scaled, in another image."""
     assert scene.mask is not None and scene.other is not None
     wanted = rng.real(*OBJECT_SHARES) if area is None else area
     cutout = Image.fromarray(scene.original)
@@ -91,30 +102,32 @@ def segmix(scene: Scene, area: float | None, rng: Rng) -> Copy | None:
     at = rng.real(0, 1), rng.real(0, 1)
     scale, miss = _scale(cutout.getchannel("A"), (width, height), wanted, at)
     if area is not None and miss > REACH:
-        return None
+        return Miss.OUT_OF_REACH
     placed = _placed(cutout, (width, height), shrink * scale, at)
     alpha = np.asarray(placed.getchannel("A"), np.float32) / np.float32(255)
     weight = np.minimum(alpha, ramp(alpha >= 0.5, scene.feather), dtype=np.float32) if scene.feather else alpha
-    pixels = mixed(scene.other, np.asarray(placed.convert("RGB")), weight)
-    box = bounds(weight > 0) if weight.any() else (0, 0, 0, 0)
-    return Copy(pixels, float(weight.mean()), box, "; ".join([f"scale={shrink * scale:.3f}", *done]))
+    pasted = np.asarray(placed.convert("RGB"))
+    if _flat(pasted, weight > 0):
+        return Miss.FLAT
+    pixels = mixed(scene.other, pasted, weight)
+    return Copy(pixels, float(weight.mean()), bounds(weight > 0), "; ".join([f"scale={shrink * scale:.3f}", *done]))
 
 
-def outpaint_diagonal(scene: Scene, area: float | None, rng: Rng) -> Copy:
+def outpaint_diagonal(scene: Scene, area: float | None, rng: Rng) -> Copy | Miss:
     """The half of the original above one of its diagonals; below it the rest is painted anew."""
     rising = rng.integer(0, 1) == 0
     kept = above_diagonal(scene.original.shape[:2], 0.5 if area is None else area, rising)
     return _repainted(scene, ~kept, rng, f"diagonal={'rising' if rising else 'falling'}")
 
 
-def outpaint_patch(scene: Scene, area: float | None, rng: Rng) -> Copy:
+def outpaint_patch(scene: Scene, area: float | None, rng: Rng) -> Copy | Miss:
     """A box of the original; around it the rest is painted anew."""
     shape = scene.original.shape[:2]
     kept = inside(shape, random_box(shape, PATCH_SHARE if area is None else area, rng))
     return _repainted(scene, ~kept, rng, "")
 
 
-def inpaint(scene: Scene, area: float | None, rng: Rng) -> Copy:
+def inpaint(scene: Scene, area: float | None, rng: Rng) -> Copy | Miss:
     """The original with a smooth region painted anew."""
     hole = blob(scene.original.shape[:2], 1 - (INPAINT_SHARE if area is None else area), rng)
     return _repainted(scene, hole, rng, f"painted={' '.join(map(str, bounds(hole)))}")
@@ -126,13 +139,19 @@ def covering(image: Pixels, shape: tuple[int, int]) -> Pixels:
     return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC))
 
 
-def _repainted(scene: Scene, hole: Mask, rng: Rng, transformation: str) -> Copy:
+def _repainted(scene: Scene, hole: Mask, rng: Rng, transformation: str) -> Copy | Miss:
     assert scene.painter is not None
+    if _flat(scene.original, ~hole):
+        return Miss.FLAT
     other = None if scene.other is None else covering(scene.other, hole.shape)
     new = painted(scene.painter, scene.original, hole, other, rng)
     weight = ramp(hole, scene.feather)
     pixels = mixed(scene.original, new, weight)
     return Copy(pixels, float((1 - weight).mean()), bounds(weight < 1), transformation)
+
+
+def _flat(image: Pixels, copied: Mask) -> bool:
+    return deviation(image, copied) < LEAST_DEVIATION
 
 
 def _placed(cutout: Image.Image, size: tuple[int, int], scale: float, at: tuple[float, float]) -> Image.Image:

@@ -1,9 +1,9 @@
 """The seeded writer: the images of a plan, their pairs and their manifest, with the same bytes for any number of
 workers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from bench.sources import Source
 from datasets import _csv
 from datasets._pairs import PAIRS
 from datasets.demo._rng import Rng
-from datasets.synthetic._kinds import Composition, Scene
+from datasets.synthetic._kinds import Composition, Copy, Miss, Scene
 from datasets.synthetic._masks import Masks, masks
 from datasets.synthetic._painters import Painter, painter
 from datasets.synthetic._pictures import picture
@@ -29,9 +29,24 @@ from datasets.synthetic._regions import Pixels
 
 MANIFEST = "manifest.json"
 LEAST_AREA = 0.01
+DRAWS = 16  # of a query, until what it copies shows something at every area
 COLUMNS = ("query", "reference", "tags", "kind", "area", "box", "transformation", "original", "other")
 PACKAGES = ("pillow", "opencv-python-headless", "numpy")
 Row = dict[str, str]
+Area = float | None  # None: the kind's own
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of one file's job: a query's rows, one for each area, or why it has none. Of a reference neither."""
+
+    rows: Sequence[Row] = ()
+    missed: Mapping[Area, Miss] = field(default_factory=dict)
+    matched: bool = False
+
+    @property
+    def out_of_reach(self) -> list[Area]:
+        return [area for area, miss in self.missed.items() if miss is Miss.OUT_OF_REACH]
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ class Synthetic(Generator):
     def _require(self, recipe: Recipe) -> None:
         for name in ("painter", "masks", "level"):
             if getattr(recipe, name) is not None and name not in self.uses:
-                raise UsageError(f"{self.name} has no use for a {name}: leave out --{name} {getattr(recipe, name)}")
+                raise UsageError(f"{self.name} has no use for --{name} {getattr(recipe, name)}: leave it out")
         if recipe.level not in (None, "hard"):
             raise UsageError(f"there is no level '{recipe.level}': the one beside the plain one is hard")
         if not 0 < recipe.unmatched < 1:
@@ -85,10 +100,21 @@ class _Writer:
         return painter(self.recipe.painter or "opencv") if "painter" in self.kind.uses else None
 
     @cached_property
+    def _pictures(self) -> list[ImageFile]:
+        """The source's images without the masks, which may lie in the same folder."""
+        folders = self._masks.folders if self._masks else ()
+        found = [i for i in self.source.images if not any(i.path.resolve().is_relative_to(f) for f in folders)]
+        if not found:
+            raise DatasetError(
+                f"every image of {self.source.identity} is one of the masks: name a folder of masks apart"
+            )
+        return found
+
+    @cached_property
     def _images(self) -> tuple[list[ImageFile], dict[str, str]]:
-        """The source's images, of identical ones the first, and their hashes."""
-        hashed = hashes(self.source.images)
-        different = {(hashed[image.id], image.box): image for image in reversed(self.source.images)}
+        """Of identical images the first, and the hashes of all."""
+        hashed = hashes(self._pictures)
+        different = {(hashed[image.id], image.box): image for image in reversed(self._pictures)}
         return list(different.values())[::-1], hashed
 
     def _plan(self) -> Plan:
@@ -118,62 +144,84 @@ class _Writer:
             (folder / name).mkdir()
         jobs = [partial(self._reference, folder, reference) for reference in plan.references]
         jobs += [partial(self._query, folder, query) for query in plan.queries]
-        rows: list[Row] = []
+        made: list[Made] = []
         for done, found in enumerate(_parallel(jobs, self.recipe.workers)):
-            rows += found
+            made.append(found)
             progress(done + 1, len(jobs))
-        if not any(row["reference"] for row in rows):
-            raise DatasetError(f"no object can take the areas {self.recipe.areas} of a query: ask for smaller ones")
-        _csv.write(folder / PAIRS, rows, COLUMNS)
-        write_json(folder / MANIFEST, self._manifest(plan, len(rows)))
+        self._require_matches(made)
+        _csv.write(folder / PAIRS, [row for job in made for row in job.rows], COLUMNS)
+        write_json(folder / MANIFEST, self._manifest(plan, made))
 
-    def _reference(self, folder: Path, reference: Reference) -> list[Row]:
+    def _require_matches(self, made: Sequence[Made]) -> None:
+        matched = [job for job in made if job.matched]
+        if any(job.rows for job in matched):
+            return
+        if not all(job.out_of_reach for job in matched):
+            raise DatasetError(
+                f"no image of {self.source.identity} shows anything in the part to be copied: name other images, "
+                "or ask for larger areas"
+            )
+        areas = min((job.out_of_reach for job in matched), key=len)
+        raise DatasetError(
+            f"no object of {self.source.identity} reaches the area {', '.join(map(str, areas))} of a query: ask for "
+            "smaller ones"
+        )
+
+    def _reference(self, folder: Path, reference: Reference) -> Made:
         self._save(np.asarray(picture(reference.image).fitted(self.recipe.size)), folder / _path(reference))
-        return []
+        return Made()
 
-    def _query(self, folder: Path, query: Query) -> list[Row]:
-        """One for each area."""
-        seed = f"{self.recipe.seed}/{self.kind.name}/{query.name}"
+    def _query(self, folder: Path, query: Query) -> Made:
+        """One for each area, or for none: at every area there are the same queries."""
         opened = picture(query.original)
         rgb = opened.fitted(self.recipe.size)
-        takes_other = self._painter is None or self._painter.takes_other
-        other = np.asarray(picture(query.other).fitted(self.recipe.size)) if takes_other else None
-        mask, origin = self._masks.of(query.original, opened, Rng(f"{seed}/mask")) if self._masks else (None, "")
-        scene = Scene(
-            np.asarray(rgb),
-            other,
-            mask.resize(rgb.size, Image.Resampling.BICUBIC) if mask else None,
-            self._painter,
-            self.recipe.feather,
-            self.recipe.level == "hard",
-        )
-        rows = []
-        for area in self.recipe.areas or (None,):
-            copy = self.kind.compose(scene, area, Rng(seed))
-            if copy is None:
-                continue
-            name = f"queries/{query.name}{'' if area is None else f'_{area:g}'}.jpg"
-            self._save(copy.pixels, folder / name)
-            rows.append(
-                {
-                    "query": name,
-                    "reference": _path(query.reference) if query.reference else "",
-                    "tags": "" if area is None else f"area={area:g}",
-                    "kind": self.kind.name,
-                    "area": f"{copy.area:.4f}",
-                    "box": " ".join(map(str, copy.box)),
-                    "transformation": "; ".join(filter(None, [origin and f"mask={origin}", copy.transformation])),
-                    "original": query.original.id,
-                    "other": query.other.id if takes_other else "",
-                }
+        other = np.asarray(picture(query.other).fitted(self.recipe.size)) if self._takes_other else None
+        matched, missed = query.reference is not None, []
+        for draw in range(DRAWS):
+            seed = f"{self.recipe.seed}/{self.kind.name}/{query.name}/{draw}"
+            mask, origin = self._masks.of(query.original, opened, Rng(f"{seed}/mask")) if self._masks else (None, "")
+            scene = Scene(
+                np.asarray(rgb),
+                other,
+                mask.resize(rgb.size, Image.Resampling.BICUBIC) if mask else None,
+                self._painter,
+                self.recipe.feather,
+                self.recipe.level == "hard",
             )
-        return rows
+            found = {area: self.kind.compose(scene, area, Rng(seed)) for area in self.recipe.areas or (None,)}
+            copies = {area: copy for area, copy in found.items() if isinstance(copy, Copy)}
+            if len(copies) == len(found):
+                return Made(
+                    [self._row(folder, query, area, copy, origin) for area, copy in copies.items()], {}, matched
+                )
+            missed.append({area: miss for area, miss in found.items() if isinstance(miss, Miss)})
+        return Made((), min(missed, key=len), matched)
+
+    @property
+    def _takes_other(self) -> bool:
+        return self._painter is None or self._painter.takes_other
+
+    def _row(self, folder: Path, query: Query, area: Area, copy: Copy, origin: str) -> Row:
+        """Of a query, whose image is written too. origin: of its mask."""
+        name = f"queries/{query.name}{'' if area is None else f'_{area:g}'}.jpg"
+        self._save(copy.pixels, folder / name)
+        return {
+            "query": name,
+            "reference": _path(query.reference) if query.reference else "",
+            "tags": "" if area is None else f"area={area:g}",
+            "kind": self.kind.name,
+            "area": f"{copy.area:.4f}",
+            "box": " ".join(map(str, copy.box)),
+            "transformation": "; ".join(filter(None, [origin and f"mask={origin}", copy.transformation])),
+            "original": query.original.id,
+            "other": query.other.id if self._takes_other else "",
+        }
 
     def _save(self, pixels: Pixels, path: Path) -> None:
         """The one JPEG pass that queries and references share."""
         Image.fromarray(pixels).save(path, quality=self.recipe.jpeg)
 
-    def _manifest(self, plan: Plan, n_queries: int) -> dict[str, Any]:
+    def _manifest(self, plan: Plan, made: Sequence[Made]) -> dict[str, Any]:
         images, hashed = self._images
         chosen = {name: value for name, value in asdict(self.recipe).items() if name not in ("workers", "seed")}
         packages = (*PACKAGES, *(self._painter.packages if self._painter else ()))
@@ -184,17 +232,19 @@ class _Writer:
             "seed": self.recipe.seed,
             "source": {
                 "identity": self.source.identity,
-                "sha256": images_sha256(self.source.images, hashed),
-                "images": len(self.source.images),
-                "identical_files_left_out": len(self.source.images) - len(images),
+                "sha256": images_sha256(self._pictures, hashed),
+                "images": len(self._pictures),
+                "masks_left_out": len(self.source.images) - len(self._pictures),
+                "identical_files_left_out": len(self._pictures) - len(images),
             },
             "backgrounds": self.backgrounds.identity if self.backgrounds else None,
             "parameters": chosen,
             "versions": {name: version(name) for name in packages},
-            "queries": n_queries,
-            "queries_out_of_reach": len(plan.queries) * max(1, len(self.recipe.areas)) - n_queries,
+            "queries": sum(len(job.rows) for job in made),
+            "left_out_of_reach": sum(bool(job.out_of_reach) for job in made),
+            "left_out_flat": sum(bool(job.missed) and not job.out_of_reach for job in made),
             "references": len(plan.references),
-            "originals": plan.n_originals,
+            "originals": len({row["reference"] for job in made for row in job.rows if row["reference"]}),
         }
 
 
@@ -202,7 +252,7 @@ def _path(reference: Reference) -> str:
     return f"references/{reference.name}.jpg"
 
 
-def _parallel(jobs: Sequence[Callable[[], list[Row]]], workers: int) -> Iterator[list[Row]]:
+def _parallel(jobs: Sequence[Callable[[], Made]], workers: int) -> Iterator[Made]:
     """The jobs' results in order; what has not begun is dropped where one fails or the user stops."""
     pool = ThreadPoolExecutor(workers)
     try:

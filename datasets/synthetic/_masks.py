@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from bench.errors import DatasetError, UsageError
@@ -25,10 +24,13 @@ BLOB_SHARES = (0.2, 0.5)
 
 
 class Masks(Protocol):
-    """A source of masks. kind: what it is called in the manifest."""
+    """A source of masks. kind: what it is called in the manifest. folders: where its own pictures lie."""
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def folders(self) -> tuple[Path, ...]: ...
 
     def has(self, image: ImageFile) -> bool:
         """Whether an object of this image has a mask."""
@@ -66,6 +68,7 @@ class Alpha:
     """What an alpha channel shows."""
 
     kind: str = "alpha channel"
+    folders: tuple[Path, ...] = ()
 
     def has(self, image: ImageFile) -> bool:
         return alpha_of(image) is not None
@@ -80,6 +83,7 @@ class AlphaOrBlob:
     """What an alpha channel shows, or else a smooth region that has nothing to do with what is in the image."""
 
     kind: str = "alpha channel, or a seeded smooth blob where there is none"
+    folders: tuple[Path, ...] = ()
 
     def has(self, image: ImageFile) -> bool:
         return True
@@ -100,6 +104,12 @@ class MaskFolder:
     @property
     def kind(self) -> str:
         return f"masks in {self.folder.name}"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Of Pascal VOC also that of the other kind of masks."""
+        whole = self.folder.resolve()
+        return tuple(whole.with_name(name) for name in VOC_FOLDERS) if whole.name in VOC_FOLDERS else (whole,)
 
     @cached_property
     def _files(self) -> Mapping[str, Path]:
@@ -134,6 +144,7 @@ class Coco:
     """Instances in a COCO annotation file: polygons, and run lengths as lists or packed."""
 
     path: Path
+    folders: tuple[Path, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -181,11 +192,16 @@ def decoded(segmentation: Any, shape: tuple[int, int], where: str) -> Mask:
         if isinstance(segmentation, list):
             return _polygons(segmentation, shape)
         counts, size = segmentation["counts"], tuple(segmentation["size"])
-        lengths = _unpacked(counts) if isinstance(counts, str) else np.array(counts, np.int64)
+        lengths = _unpacked(counts) if isinstance(counts, str) else _whole(counts)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DatasetError(f"{where} is neither polygons nor run lengths ({error}): correct it") from error
-    if size != shape or lengths.min(initial=0) < 0 or lengths.sum() != shape[0] * shape[1]:
+    if size != shape:
         raise DatasetError(f"{where} is of {size} pixels, the image of {shape} (height, width): correct it")
+    if min(lengths, default=0) < 0 or sum(lengths) != shape[0] * shape[1]:
+        raise DatasetError(
+            f"{where} has run lengths of the sum {sum(lengths)} and the least {min(lengths, default=0)}, but its image "
+            f"has {shape[0] * shape[1]} pixels and none is below 0: correct it"
+        )
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(shape, order="F")
 
@@ -200,7 +216,13 @@ def _polygons(polygons: list[Any], shape: tuple[int, int]) -> Mask:
     return mask
 
 
-def _unpacked(packed: str) -> NDArray[np.int64]:
+def _whole(counts: list[Any]) -> list[int]:
+    if not all(type(count) is int for count in counts):
+        raise ValueError("counts that are not whole numbers")
+    return counts
+
+
+def _unpacked(packed: str) -> list[int]:
     """COCO's packed run lengths: groups of 5 bits, low first, bit 6 for more; from the fourth on differences to the
     one before the last."""
     lengths: list[int] = []
@@ -214,7 +236,7 @@ def _unpacked(packed: str) -> NDArray[np.int64]:
                 value -= 1 << shift
             lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
             value = shift = 0
-    return np.array(lengths, np.int64)
+    return lengths
 
 
 def _chosen(objects: list[Mask], image: ImageFile, picture: Picture, where: str, rng: Rng) -> Image.Image:

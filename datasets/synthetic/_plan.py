@@ -31,10 +31,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Plan:
-    """A set of copies. n_originals: of the references, the first ones, that queries copy."""
+    """A set of copies. Of the references the first are copied by queries."""
 
     references: tuple[Reference, ...]
-    n_originals: int
     queries: tuple[Query, ...]
 
 
@@ -73,7 +72,7 @@ def planned(
         Query(f"q{n:05d}", image, rng.choice([other for other in pool if other is not image]), reference)
         for n, (image, reference) in enumerate([*sources, *sources_without])
     )
-    return Plan(references, n_originals, queries)
+    return Plan(references, queries)
 
 
 def _numbers(recipe: Recipe) -> tuple[int, int | None]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from datasets.demo._rng import Rng
 
@@ -56,9 +57,9 @@ def blob(shape: Shape, share: float, rng: Rng) -> Mask:
 
 
 def _grid(shape: Shape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Row and column of the middle of every pixel, from 0 to 1."""
+    """Rows [H, 1] and columns [1, W] of the middles of the pixels, from 0 to 1."""
     height, width = shape
-    rows, columns = np.mgrid[:height, :width]
+    rows, columns = np.ogrid[:height, :width]
     return (rows + 0.5) / height, (columns + 0.5) / width
 
 
@@ -83,6 +84,12 @@ def mixed(old: Pixels, new: Pixels, weight: NDArray[np.float32]) -> Pixels:
     """`new` by its weight over `old`; exactly the one or the other where the weight is 1 or 0."""
     difference = new.astype(np.float32) - old
     return np.rint(old + weight[..., None] * difference).astype(np.uint8)
+
+
+def deviation(image: Pixels, mask: Mask) -> float:
+    """Of the grey levels inside a mask; 0 where it has no pixel."""
+    grey = np.asarray(Image.fromarray(image).convert("L"))[mask]
+    return float(grey.std()) if grey.size else 0.0
 
 
 def bounds(mask: Mask) -> PixelBox:

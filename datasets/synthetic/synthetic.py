@@ -1,7 +1,7 @@
 """The five kinds made of the bundled photographs: built once into the cache folder."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -41,7 +41,8 @@ def cutmix() -> Dataset:
 @register_dataset(groups=GROUPS)
 def segmix() -> Dataset:
     """Smooth regions of tiles in other tiles: the photographs come without masks of objects."""
-    return _dataset(generators.segmix())
+    told = "a seeded smooth region of an original, for want of masks, in another image, of bundled photographs"
+    return replace(_dataset(generators.segmix()), description=told)
 
 
 @register_dataset(groups=GROUPS)
