@@ -52,7 +52,7 @@ def _difficulty(breakdown: pd.DataFrame, picture: Path) -> None:
         axis.set(title=kind.removeprefix("pairs:").replace("_", "\n"), xlabel="copied share of the query")
         axis.grid(alpha=0.3)
     axes[0].set(ylabel="mAP, %", ylim=(-2, 102))
-    axes[-1].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
     figure.savefig(picture, dpi=150)
 
 
