@@ -273,6 +273,33 @@ def test_feathering_thins_the_rim_of_an_object() -> None:
     assert np.all(soft.pixels <= sharp.pixels) and soft.pixels.max() == 255
 
 
+def half_blank(side: int = 60) -> NDArray[np.uint8]:
+    """White, but for its lower third."""
+    image = np.full((side, side, 3), 255, np.uint8)
+    image[-side // 3 :] = noise(side // 3, side)
+    return image
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_draw_that_copies_a_blank_part_makes_no_query(kind: str) -> None:
+    mask = Image.new("L", (60, 60))
+    mask.paste(255, (5, 5, 30, 30))
+    scene = Scene(half_blank(), noise(60, 60, 1), mask, painter("opencv"))
+    if kind != "segmix":
+        made = [getattr(_kinds, kind)(scene, 0.1, Rng(str(seed))) for seed in range(60)]
+        copies = [copy for copy in made if isinstance(copy, Copy)]
+        # those above a diagonal are all blank at so small an area
+        assert Miss.FLAT in made and made.count(Miss.FLAT) + len(copies) == len(made)
+        assert bool(copies) == (kind != "outpaint_diagonal")
+    else:
+        copies = []
+        assert _kinds.segmix(scene, 0.1, Rng("a")) is Miss.FLAT
+        assert isinstance(_kinds.segmix(Scene(noise(60, 60), half_blank(), mask), 0.1, Rng("a")), Copy)
+    for copy in copies if kind in ("cutmix", "outpaint_patch") else ():
+        left, top, right, bottom = copy.box
+        assert np.asarray(Image.fromarray(copy.pixels[top:bottom, left:right]).convert("L")).std() >= 6
+
+
 # --- masks ---------------------------------------------------------------------------------------------------------
 
 
@@ -597,6 +624,68 @@ def test_a_sweep_has_only_the_objects_that_reach_every_area(tmp_path: Path, sour
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("kind", ["cutmix", "outpaint_patch"])
+def test_a_blank_part_is_drawn_again_and_blank_images_make_no_query(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        pixels = half_blank()
+        if number % 3 == 0:
+            pixels[:] = 20 * number  # nothing to be found anywhere
+        pixels[0, 0, 0] = number
+        Image.fromarray(pixels).save(tmp_path / f"in/{number}.png")
+    arguments = ("--source", tmp_path / "in", "--kind", kind, "--size", 60, "--area", 0.1, "--jpeg", 100)
+    made = ("--queries", 24, "--unmatched", 0.4)
+    for workers in (1, 3):
+        result = make(*arguments, *made, "--output", tmp_path / str(workers), "--workers", workers)
+        assert result.exit_code == 0, result.exception
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+    rows, told = rows_of(tmp_path / "1"), json.loads((tmp_path / "1/manifest.json").read_text())
+    assert told["queries"] == len(rows) and told["left_out_flat"] == 24 - len(rows) > 0 == told["left_out_of_reach"]
+    assert {bool(row["reference"]) for row in rows} == {True, False}
+    for row in rows:
+        assert int(Path(row["original"]).stem) % 3
+        left, top, right, bottom = map(int, row["box"].split())
+        copied = np.asarray(Image.open(tmp_path / "1" / row["query"]).convert("L"))[top:bottom, left:right]
+        assert copied.std() > 5.5
+
+
+def test_images_that_show_nothing_make_no_set(tmp_path: Path) -> None:
+    for number in range(6):
+        Image.new("RGB", (60, 60), (number, 90, 90)).save(tmp_path / f"{number}.png")
+    error = failure("--source", tmp_path, "--kind", "cutmix", "--output", tmp_path / "out", "--size", 60)
+    assert "shows anything in the part to be copied: name other images, or ask for larger areas" in str(error)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("named", ["", "masks", "SegmentationObject"])
+def test_masks_in_the_source_folder_are_no_images_to_copy(source: Path, tmp_path: Path, named: str) -> None:
+    """Of Pascal VOC both kinds of masks are told by its folder, and by the folder of one."""
+    (tmp_path / "images").mkdir()
+    kinds = ("masks",) if named == "masks" else ("SegmentationObject", "SegmentationClass")
+    for number in range(8):
+        (tmp_path / f"images/{number}.png").write_bytes((source / f"coffee/{number}.png").read_bytes())
+        for value, kind in enumerate(kinds):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            mask = np.zeros((90, 58), np.uint8)
+            mask[10 : 60 + number, 10:40] = 100 + value
+            Image.fromarray(mask).save(tmp_path / kind / f"{number}.png")
+    arguments = ("--source", tmp_path, "--kind", "segmix", "--masks", tmp_path / named, "--output", tmp_path / "out")
+    result = make(*arguments, *SMALL)
+    assert result.exit_code == 0, result.exception
+    assert {Path(row[name]).parts[0] for row in rows_of(tmp_path / "out") for name in ("original", "other")} == {
+        "images"
+    }
+    told = json.loads((tmp_path / "out/manifest.json").read_text())["source"]
+    assert (told["images"], told["masks_left_out"]) == (8, 8 * len(kinds))
+    assert len(list((tmp_path / "out/references").iterdir())) < 8
+
+
+def test_a_source_of_masks_alone_is_told(tmp_path: Path) -> None:
+    Image.new("L", (60, 60), 9).save(tmp_path / "0.png")
+    error = failure("--source", tmp_path, "--kind", "segmix", "--masks", tmp_path, "--output", tmp_path / "out")
+    assert "is one of the masks: name a folder of masks apart" in str(error)
+
+
 def test_images_without_a_mask_are_distractors(source: Path, tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / "masks/coffee").mkdir(parents=True, exist_ok=True)
@@ -764,6 +853,22 @@ def test_the_manifest_is_the_pinned_one(name: str) -> None:
     assert 58 <= found.n_pairs <= 60  # of two originals hardly a part shows anything
     assert 120 <= found.n_database <= 200
     assert found.sha256 == MANIFESTS[name]
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_every_query_shows_something_of_its_original(name: str) -> None:
+    dataset = plugins.datasets.select(name)[0].item
+    (folder,) = {path.path.parents[1] for path in dataset.load().queries}
+    for row in rows_of(folder):
+        left, top, right, bottom = map(int, row["box"].split())
+        query = Image.open(folder / row["query"]).convert("L").crop((left, top, right, bottom))
+        assert np.asarray(query).std() > 5.5
+    told = json.loads((folder / "manifest.json").read_text())
+    assert told["queries"] + told["left_out_flat"] == 75
+
+
+def test_the_bundled_segmix_says_that_its_masks_are_no_objects() -> None:
+    assert "a seeded smooth region of an original" in plugins.datasets.select("segmix")[0].item.description
 
 
 def test_the_five_are_a_group_and_part_of_the_papers_ten() -> None:
