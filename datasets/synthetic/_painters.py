@@ -56,8 +56,12 @@ def painter(text: str) -> Painter:
 
 def painted(how: Painter, image: Pixels, hole: Mask, other: Pixels | None, rng: Rng) -> Pixels:
     """The image with its hole painted by one that does not see what was there; the rest is as it was."""
-    blanked = np.where(hole[..., None], np.uint8(BLANK), image)
-    return np.where(hole[..., None], how.paint(blanked, hole, other, rng), image)
+    import cv2
+
+    mask = hole.astype(np.uint8)
+    blanked = np.asarray(cv2.copyTo(np.full_like(image, BLANK), mask, image.copy()), np.uint8)
+    new = np.ascontiguousarray(how.paint(blanked, hole, other, rng))
+    return np.asarray(cv2.copyTo(new, mask, image.copy()), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,8 @@ def _shrunk(
 
     weight = known.astype(np.float32)
     share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-    total = cv2.resize(np.where(known.T, image.T, 0).T.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    shown = cv2.copyTo(image, known.astype(np.uint8))  # black elsewhere
+    total = cv2.resize(shown.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     mean = (total.T / np.maximum(share.T, 1e-6)).T
     return np.asarray(np.rint(mean).clip(0, 255), np.uint8), np.asarray(share, np.float32)
 
