@@ -12,6 +12,7 @@ from PIL import Image
 
 from bench.errors import DatasetError, UsageError
 from bench.interfaces import ImageFile
+from bench.listing import files_below
 from datasets.demo._rng import Rng
 from datasets.synthetic._pictures import Picture, alpha_of, cut
 from datasets.synthetic._regions import Mask, blob
@@ -113,7 +114,7 @@ class MaskFolder:
 
     @cached_property
     def _files(self) -> Mapping[str, Path]:
-        paths = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in MASK_SUFFIXES and p.is_file())
+        paths = files_below(self.folder, MASK_SUFFIXES)
         return {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in paths}
 
     def _file(self, image: ImageFile) -> Path | None:
