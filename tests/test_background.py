@@ -50,4 +50,6 @@ def test_an_image_of_the_test_is_found_under_any_name(small: Path, tmp_path: Pat
 def test_other_images_are_apart(small: Path, tmp_path: Path, photo: Path) -> None:
     split = datasets.select(f"disc:{small}")[0].item.load()
     shutil.copy(photo, tmp_path / "photo.png")
-    Background.parse(str(tmp_path)).load().require_apart("small", hashes([*split.database, *split.queries]))
+    background, hashed = Background.parse(str(tmp_path)).load(), hashes([*split.database, *split.queries])
+    background.require_apart("small", hashed)
+    assert len(background.hashed) == 1 and not set(background.hashed.values()) & set(hashed.values())
