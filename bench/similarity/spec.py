@@ -6,51 +6,75 @@ from typing import Literal
 
 from bench.errors import UsageError
 
-Norm = Literal["vector", "chunk"]
+Norm = Literal["vector", "chunk", "none"]
 
 #: Every form a similarity can be written in, with what it means.
 FORMS = {
     "global": "cosine of whole descriptors",
     "chunked@K": "largest product of K aligned equal chunks; the whole vector is L2-normalised, then split "
     "(Somepalli et al. 2023)",
-    "chunked@K[norm=chunk]": "the same with each chunk L2-normalised by itself, so that an image is 1 to itself",
+    "chunked@tokens": "the same with the tokens or map cells of the local descriptors as chunks",
+    "chunked@tokens/7x7": "the same after the grid of tokens is averaged to 7 x 7 (HxW)",
+    "cross@tokens": "largest product of any token of the one image with any of the other; /7x7 averages the grid first",
+    "...[norm=chunk]": "behind any but global: each chunk or token L2-normalised by itself, so that an image is 1 to "
+    "itself",
+    "...[norm=none]": "behind any: nothing normalised, inner products",
 }
 
-_CHUNKED = re.compile(r"chunked@(?P<chunks>[1-9][0-9]*)(\[norm=(?P<norm>vector|chunk)\])?")
+_SPEC = re.compile(
+    r"(?P<kind>global|chunked|cross)"
+    r"(@((?P<chunks>[1-9][0-9]*)|(?P<tokens>tokens)(/(?P<height>[1-9][0-9]*)x(?P<width>[1-9][0-9]*))?))?"
+    r"(\[norm=(?P<norm>vector|chunk|none)\])?"
+)
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Global (chunks None) or chunked similarity.
+    """The largest product of the chunks of two descriptors; of whole descriptors where there is one chunk.
 
-    norm: "vector" L2-normalises the whole vector before it is split, so that the chunk products add up to the
-    cosine; "chunk" normalises each chunk.
+    chunks: equal parts that a global descriptor is cut into, None for the whole of it.
+    norm: "vector" L2-normalises the whole descriptor before it is split, so that the products of aligned chunks add up
+    to the cosine; "chunk" normalises each chunk; "none" nothing (inner product).
+    tokens: the chunks are the local descriptors [T, d]. grid: height and width that they are averaged to before.
+    cross: any chunk is compared with any, not only those at the same place.
     """
 
     chunks: int | None = None
     norm: Norm = "vector"
+    tokens: bool = False
+    grid: tuple[int, int] | None = None
+    cross: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "Similarity":
         """The similarity that `text` names. Raises UsageError with the known forms."""
         text = text.strip()
-        if text == "global":
-            return cls()
-        match = _CHUNKED.fullmatch(text)
-        if match is None:
+        match = _SPEC.fullmatch(text)
+        if match is None or not _goes_together(match):
             raise UsageError(f"there is no similarity '{text}': write {', '.join(FORMS)} (K: number of chunks)")
-        return cls(int(match["chunks"]), "chunk" if match["norm"] == "chunk" else "vector")
+        norm: Norm = "chunk" if match["norm"] == "chunk" else "none" if match["norm"] == "none" else "vector"
+        grid = (int(match["height"]), int(match["width"])) if match["height"] else None
+        chunks = int(match["chunks"]) if match["chunks"] else None
+        return cls(chunks, norm, match["tokens"] is not None, grid, match["kind"] == "cross")
 
     def __str__(self) -> str:
-        if self.chunks is None:
-            return "global"
-        return f"chunked@{self.chunks}" + ("[norm=chunk]" if self.norm == "chunk" else "")
+        norm = "" if self.norm == "vector" else f"[norm={self.norm}]"
+        if self.tokens:
+            grid = f"/{self.grid[0]}x{self.grid[1]}" if self.grid else ""
+            return f"{'cross' if self.cross else 'chunked'}@tokens{grid}{norm}"
+        return ("global" if self.chunks is None else f"chunked@{self.chunks}") + norm
 
     def require_divides(self, dimension: int) -> None:
         """Raises UsageError, listing the divisors, where `dimension` can't be cut into equal chunks."""
         if self.chunks is not None and dimension % self.chunks:
             divisors = ", ".join(str(k) for k in range(2, dimension + 1) if dimension % k == 0)
             raise UsageError(f"{self} can't cut {dimension} dimensions into equal chunks: K may be {divisors}")
+
+
+def _goes_together(match: re.Match[str]) -> bool:
+    if match["kind"] == "global":
+        return match["chunks"] is None and match["tokens"] is None and match["norm"] != "chunk"
+    return match["tokens"] is not None or (match["kind"] == "chunked" and match["chunks"] is not None)
 
 
 def parse_all(text: str) -> list[Similarity]:
