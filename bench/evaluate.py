@@ -24,7 +24,7 @@ from bench.metrics import (
     pooled,
     require_consistent,
 )
-from bench.similarity import Similarity, similarities
+from bench.similarity import Similarity, pairwise
 
 #: Query-database pairs that are in memory at once.
 PAIRS_A_BLOCK = 2**24
@@ -65,7 +65,7 @@ def evaluate(
     parts: dict[str | None, list[Judged]] = {setup: [] for setup in truths}
     pools: dict[str | None, list[Pool]] = {setup: [] for setup in truths}
     for rows in _blocks(len(queries), len(database)):
-        scores = similarities(queries[rows], database, similarity)
+        scores = pairwise(queries[rows], database, similarity)
         # in float64: float32 would make close scores equal
         shifted = scores if offset is None else np.subtract(scores, offset[rows, None], dtype=np.float64)
         for setup, truth in truths.items():

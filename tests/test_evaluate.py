@@ -16,7 +16,7 @@ from bench.errors import DatasetError, UsageError
 from bench.evaluate import Evaluation, evaluate, ignore_self
 from bench.interfaces import Classes, GroundTruth, ImageFile, Levels, Split
 from bench.metrics import METRICS, parse
-from bench.similarity import Similarity, similarities, top_k
+from bench.similarity import Similarity
 
 GLOBAL = Similarity()
 N_QUERIES, N_IMAGES = 12, 17
@@ -315,16 +315,3 @@ def test_an_image_in_both_sets_is_no_answer_to_itself() -> None:
             own in given.split.ground_truth.junk[query]
         )
         assert len(set(truth.junk[query].tolist())) == len(truth.junk[query])
-
-
-@pytest.mark.parametrize("spec", ["global", "chunked@2", "chunked@4[norm=chunk]"])
-def test_similarities_are_the_scores_of_the_search(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng, similarity = np.random.default_rng(0), Similarity.parse(spec)
-    q, x = rng.normal(size=(23, 16)).astype(np.float32), rng.normal(size=(60, 16)).astype(np.float32)
-    found = top_k(q, x, 60, similarity)
-    for query_block, database_block in [(256, 1024), (5, 7)]:
-        monkeypatch.setattr("bench.similarity.search.QUERY_BLOCK", query_block)
-        monkeypatch.setattr("bench.similarity.search.DATABASE_BLOCK", database_block)
-        scores = similarities(q, x, similarity)
-        assert scores.dtype == np.float32
-        assert np.array_equal(np.take_along_axis(scores, found.indices, axis=1), found.scores)

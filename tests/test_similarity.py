@@ -9,10 +9,28 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError, UsageError
-from bench.similarity import Similarity, search, top_k
+from bench.similarity import Similarity, histogram, merge, pairwise, range_search, rescore, search, top_k
+from bench.similarity.prepare import normalised
 from bench.similarity.spec import parse_all
 
-SPECS = ["global", "chunked@1", "chunked@2", "chunked@4", "chunked@8[norm=chunk]", "chunked@4[norm=chunk]"]
+SPECS = [
+    "global",
+    "global[norm=none]",
+    "chunked@1",
+    "chunked@2",
+    "chunked@4",
+    "chunked@8[norm=chunk]",
+    "chunked@4[norm=chunk]",
+    "chunked@4[norm=none]",
+]
+TOKENS = [
+    "chunked@tokens",
+    "chunked@tokens[norm=chunk]",
+    "chunked@tokens/2x1",
+    "cross@tokens",
+    "cross@tokens[norm=chunk]",
+    "cross@tokens/2x2[norm=none]",
+]
 
 
 def brute_force(q: NDArray[np.floating], x: NDArray[np.floating], similarity: Similarity) -> NDArray[np.float64]:
@@ -21,44 +39,130 @@ def brute_force(q: NDArray[np.floating], x: NDArray[np.floating], similarity: Si
     def unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
         return v / max(np.sqrt((v * v).sum()), 1e-300)
 
+    def chunks(v: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        if similarity.grid is not None:
+            side = round(len(v) ** 0.5)
+            cells = torch.from_numpy(v.reshape(side, side, -1)).permute(2, 0, 1)
+            v = torch.nn.functional.adaptive_avg_pool2d(cells, similarity.grid).flatten(1).T.numpy()
+        if similarity.norm == "vector":
+            v = unit(v)
+        cut = list(v) if similarity.tokens else np.split(v, similarity.chunks or 1)
+        return [unit(c) for c in cut] if similarity.norm == "chunk" else cut
+
+    cut_q, cut_x = ([chunks(v) for v in vectors.astype(np.float64)] for vectors in (q, x))
     scores = np.empty((len(q), len(x)))
-    for i, a in enumerate(q.astype(np.float64)):
-        for j, b in enumerate(x.astype(np.float64)):
-            if similarity.norm == "vector":
-                a, b = unit(a), unit(b)
-            chunks = [np.split(v, similarity.chunks or 1) for v in (a, b)]
-            if similarity.norm == "chunk":
-                chunks = [[unit(c) for c in of] for of in chunks]
-            scores[i, j] = max((c * d).sum() for c, d in zip(*chunks, strict=True))
+    for i, a in enumerate(cut_q):
+        for j, b in enumerate(cut_x):
+            pairs = [(c, d) for c in a for d in b] if similarity.cross else zip(a, b, strict=True)
+            scores[i, j] = max((c * d).sum() for c, d in pairs)
     return scores
 
 
 def by_definition(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
-    """Indices by falling float32 score, ties by lower index."""
-    return np.argsort(-scores.astype(np.float32), axis=1, kind="stable")[:, :k]
+    """Indices by falling score, ties by lower index."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
-@pytest.mark.parametrize("spec", SPECS)
+def descriptors(spec: str, n: int, seed: int) -> NDArray[np.float32]:
+    shape = (n, 9, 5) if "tokens" in spec else (n, 16)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("spec", [*SPECS, *TOKENS])
 @pytest.mark.parametrize("k", [1, 7, 60])
-def test_equals_brute_force(spec: str, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    q, x = rng.normal(size=(23, 16)).astype(np.float32), rng.normal(size=(60, 16)).astype(np.float32)
+def test_equals_brute_force(spec: str, k: int) -> None:
+    q, x = descriptors(spec, 43, 1), descriptors(spec, 60, 2)
     similarity = Similarity.parse(spec)
     expected = brute_force(q, x, similarity)
-    for query_block, database_block in [(256, 4096), (5, 7), (1, 1)]:
-        monkeypatch.setattr(search, "QUERY_BLOCK", query_block)
-        monkeypatch.setattr(search, "DATABASE_BLOCK", database_block)
-        found = top_k(q, x, k, similarity)
-        assert found.scores.dtype == np.float32 and found.indices.dtype == np.int64
-        assert np.array_equal(found.indices, by_definition(expected, k))
-        assert np.allclose(found.scores, np.take_along_axis(expected, found.indices, 1), atol=1e-6)
+    found = top_k(q, x, k, similarity)
+    assert found.scores.dtype == np.float32 and found.indices.dtype == np.int64
+    assert np.array_equal(found.indices, by_definition(expected, k))
+    assert np.allclose(found.scores, np.take_along_axis(expected, found.indices, 1), rtol=1e-6, atol=1e-6)
+    assert np.allclose(pairwise(q, x, similarity), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", ["global", "chunked@8", "chunked@7[norm=chunk]", "chunked@tokens", "cross@tokens/2x2"])
+def test_blocks_threads_and_company_do_not_change_a_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (16, 35) if "tokens" in spec else (560,)
+    rng = np.random.default_rng(5)
+    q, x = (rng.normal(size=(n, *shape)).astype(np.float32) for n in (130, 101))
+    similarity = Similarity.parse(spec)
+    scores, found = pairwise(q, x, similarity), top_k(q, x, 9, similarity)
+    for rows, n_bytes, query_bytes, n_threads in [(6, 2**24, 2**27, 1), (504, 1, 1, 3), (36, 2**14, 2**16, 7)]:
+        monkeypatch.setattr(search, "BLOCK_ROWS", rows)
+        monkeypatch.setattr(search, "BLOCK_BYTES", n_bytes)
+        monkeypatch.setattr(search, "QUERY_BYTES", query_bytes)
+        monkeypatch.setattr(search, "threads", lambda n=n_threads: n)
+        assert np.array_equal(pairwise(q, x, similarity), scores)
+        again = top_k(q, x, 9, similarity)
+        assert np.array_equal(again.indices, found.indices) and np.array_equal(again.scores, found.scores)
+    assert np.array_equal(pairwise(q[50:51], x[::-1], similarity)[0], scores[50, ::-1])
+    candidates = np.stack([rng.permutation(101)[:8] for _ in q])
+    assert np.array_equal(rescore(q, x, candidates, similarity), np.take_along_axis(scores, candidates, 1))
+    ready = [normalised(v, similarity) for v in (q, x)]
+    if not similarity.tokens:
+        assert np.array_equal(pairwise(*ready, Similarity(similarity.chunks, "none")), scores)
+
+
+@pytest.mark.parametrize("spec", ["global", "chunked@8[norm=chunk]"])
+def test_parts_of_a_database_merge_into_the_whole(spec: str) -> None:
+    rng = np.random.default_rng(6)
+    q, x = rng.integers(-2, 3, size=(30, 16)) + 0.5, rng.integers(-1, 2, size=(90, 16)) + 0.5
+    similarity = Similarity.parse(spec)
+    whole = top_k(q, x, 12, similarity)
+    parts = []
+    for first, last in [(60, 90), (0, 7), (7, 60)]:
+        part = top_k(q, x[first:last], min(12, last - first), similarity)
+        parts.append(search.TopK(part.scores, part.indices + first))
+    merged = merge(parts, 12)
+    assert np.array_equal(merged.indices, whole.indices) and np.array_equal(merged.scores, whole.scores)
+    assert (whole.scores[:, 1:] == whole.scores[:, :-1]).any()  # there are ties to be kept in order
+
+
+@pytest.mark.parametrize("spec", ["global", "chunked@4", "cross@tokens"])
+@pytest.mark.parametrize("threshold", [-2.0, -0.1, 0.3, 0.999])
+def test_range_search_finds_all_at_or_over_the_threshold(
+    spec: str, threshold: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "ROOM", 10)
+    monkeypatch.setattr(search, "BLOCK_ROWS", 12)
+    q = descriptors(spec, 37, 7)
+    x = np.concatenate([q[:20], descriptors(spec, 40, 8)])
+    similarity = Similarity.parse(spec)
+    scores = pairwise(q, x, similarity)
+    found = range_search(q, x, threshold, similarity)
+    expected = [
+        (i, j) for i, row in enumerate(scores) for j in np.lexsort((np.arange(60), -row)) if row[j] >= threshold
+    ]
+    assert list(zip(found.queries.tolist(), found.indices.tolist(), strict=True)) == expected
+    assert np.array_equal(found.scores, scores[found.queries, found.indices])
+    exactly = range_search(q, x, float(scores[3, 30]), similarity)
+    assert (3, 30) in set(zip(exactly.queries.tolist(), exactly.indices.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("spec", ["global", "chunked@8", "cross@tokens"])
+@pytest.mark.parametrize(("bins", "low", "high"), [(200, -1.0, 1.0), (7, -1.0, 1.0), (10, 0.0, 0.3)])
+def test_the_histogram_counts_every_pair(spec: str, bins: int, low: float, high: float) -> None:
+    q, x = descriptors(spec, 70, 9), descriptors(spec, 55, 10)
+    similarity = Similarity.parse(spec)
+    found = histogram(q, x, similarity, bins, low, high)
+    inside = np.clip(pairwise(q, x, similarity).astype(np.float64), low, np.nextafter(high, low))
+    assert np.array_equal(found.edges, np.linspace(low, high, bins + 1))
+    assert found.counts.tolist() == np.histogram(inside, bins, (low, high))[0].tolist()
+    assert found.counts.sum() == 70 * 55
+
+
+def test_a_score_on_an_edge_belongs_to_the_bin_above() -> None:
+    x = np.array([[1.0, 0.0]])
+    q = np.array([[3.0, 4.0], [0.0, 1.0], [-1.0, 0.0], [1.0, 0.0]])  # cosines 0.6 (in float32 over it), 0, -1, 1
+    assert histogram(q, x, Similarity(), 4).counts.tolist() == [1, 0, 1, 2]
 
 
 vectors = arrays(np.float32, (9, 8), elements=st.integers(-2, 2).map(float)).filter(lambda a: a.any(axis=1).all())
 
 
 @settings(max_examples=150, deadline=None)
-@given(q=vectors, x=vectors, spec=st.sampled_from([*SPECS[:4], "chunked@8[norm=chunk]"]), k=st.integers(1, 9))
+@given(q=vectors, x=vectors, spec=st.sampled_from(SPECS), k=st.integers(1, 9))
 def test_ties_go_to_the_lower_index(q: NDArray[np.float32], x: NDArray[np.float32], spec: str, k: int) -> None:
     similarity = Similarity.parse(spec)
     found = top_k(q, x, k, similarity)
@@ -81,16 +185,17 @@ def test_duplicated_rows_tie_wherever_they_stand(spec: str) -> None:
 
 
 def test_negative_zero_ties_with_zero() -> None:
-    keys = search._sort_keys(np.array([[-0.0, 0.0, -0.0]], np.float32), 0)
-    assert search._indices_of(np.sort(keys)[:, ::-1]).tolist() == [[0, 1, 2]]
+    x = np.array([[0.0, -1.0], [-0.0, 1.0], [0.0, 1.0]])
+    assert top_k(np.array([[1.0, 0.0]]), x, 3, Similarity()).indices.tolist() == [[0, 1, 2]]
+    assert top_k(np.array([[-1.0, 0.0]]), x, 3, Similarity()).indices.tolist() == [[0, 1, 2]]
 
 
 def test_chunk_products_add_up_to_the_cosine() -> None:
     rng = np.random.default_rng(3)
     q, x = rng.normal(size=(5, 24)), rng.normal(size=(6, 24))
-    a, b = (search._chunks(v, Similarity(4)) for v in (q, x))
+    a, b = (normalised(v, Similarity(4)).reshape(len(v), 4, 6) for v in (q, x))
     cosine = brute_force(q, x, Similarity())
-    assert np.allclose(sum(c @ d.T for c, d in zip(a, b, strict=True)), cosine)
+    assert np.allclose(np.einsum("ncd,mcd->nm", a, b), cosine, atol=1e-6)
 
 
 def test_an_exact_copy_can_lose_with_vector_norm_and_never_with_chunk_norm() -> None:
@@ -100,7 +205,7 @@ def test_an_exact_copy_can_lose_with_vector_norm_and_never_with_chunk_norm() -> 
     assert top_k(q, x, 2, Similarity.parse("chunked@4[norm=chunk]")).scores.tolist() == [[1.0, 1.0]]
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if "none" not in spec])
 def test_scale_does_not_matter_and_self_similarity_is_one(spec: str) -> None:
     similarity = Similarity.parse(spec)
     x = np.abs(np.random.default_rng(4).normal(size=(20, 16))) + 0.1
@@ -117,7 +222,7 @@ def test_takes_tensors(dtype: torch.dtype) -> None:
     similarity = Similarity.parse("chunked@4")
     found = top_k(q, x, 3, similarity)
     expected = brute_force(q.double().numpy(), x.detach().double().numpy(), similarity)
-    assert np.array_equal(found.indices, by_definition(expected, 3))
+    assert np.allclose(found.scores, np.take_along_axis(expected, by_definition(expected, 3), 1), atol=1e-6)
 
 
 def test_memory_never_holds_all_chunk_products() -> None:
@@ -131,7 +236,7 @@ def test_memory_never_holds_all_chunk_products() -> None:
     assert peak < 100e6  # 512 x 20,000 x 64 products would be 2.6 GB, one 512 x 20,000 matrix of keys 82 MB
 
 
-@pytest.mark.parametrize("spec", [*SPECS, "chunked@128"])
+@pytest.mark.parametrize("spec", [*SPECS, *TOKENS, "chunked@128"])
 def test_a_spec_prints_as_it_is_written(spec: str) -> None:
     assert str(Similarity.parse(spec)) == spec
 
@@ -142,7 +247,22 @@ def test_default_norm_is_vector() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "gobal", "chunked", "chunked@0", "chunked@-2", "chunked@4[norm=row]", "chunked@4x"]
+    "text",
+    [
+        "",
+        "gobal",
+        "chunked",
+        "chunked@0",
+        "chunked@-2",
+        "chunked@4[norm=row]",
+        "chunked@4x",
+        "cross@4",
+        "global[norm=chunk]",
+        "global@4",
+        "cross",
+        "chunked@tokens/0x7",
+        "chunked@tokens/7",
+    ],
 )
 def test_unknown_specs_are_told_the_forms(text: str) -> None:
     with pytest.raises(UsageError, match="chunked@K"):
@@ -173,8 +293,37 @@ def bad(row: int, value: float) -> NDArray[np.float64]:
         (np.ones((0, 4)), np.ones((3, 4)), 1, r"queries have shape \(0, 4\)"),
         (np.ones(4), np.ones((3, 4)), 1, r"queries have shape \(4,\)"),
         (np.ones((1, 4), int), np.ones((3, 4)), 1, "type int64"),
+        (np.ones((1, 4)), bad(1, -np.inf).astype(np.float32), 1, "row 1 of the database is not finite"),
     ],
 )
 def test_what_cannot_be_compared_is_told(q: NDArray[np.float64], x: NDArray[np.float64], k: int, told: str) -> None:
     with pytest.raises(DescriptorError, match=told):
         top_k(q, x, k, Similarity())
+
+
+@pytest.mark.parametrize(
+    ("q", "x", "spec", "told"),
+    [
+        ((2, 9, 5), (3, 9, 4), "cross@tokens", "queries have 9 x 5 dimensions and the database 9 x 4"),
+        ((2, 9, 5), (3, 4, 5), "chunked@tokens", "queries have 9 x 5 dimensions and the database 4 x 5"),
+        ((2, 9), (3, 9), "chunked@tokens", r"shape \(2, 9\), but chunked@tokens compares \[number, tokens, dimension"),
+        ((2, 9, 5), (3, 9, 5), "global", r"shape \(2, 9, 5\), but global compares \[number, dimension"),
+        ((2, 8, 5), (3, 8, 5), "chunked@tokens/2x2", "8 tokens have no grid that can be averaged to 2x2"),
+        ((2, 9, 5), (3, 9, 5), "chunked@tokens/4x4", "9 tokens have no grid that can be averaged to 4x4"),
+    ],
+)
+def test_tokens_that_cannot_be_compared_are_told(q: tuple[int, ...], x: tuple[int, ...], spec: str, told: str) -> None:
+    with pytest.raises((DescriptorError, UsageError), match=told):
+        top_k(np.ones(q), np.ones(x), 1, Similarity.parse(spec))
+
+
+def test_crossed_tokens_may_be_of_different_number() -> None:
+    rng = np.random.default_rng(11)
+    q, x = rng.normal(size=(40, 9, 5)), rng.normal(size=(20, 4, 5))
+    similarity = Similarity.parse("cross@tokens")
+    assert np.allclose(pairwise(q, x, similarity), brute_force(q, x, similarity), atol=1e-6)
+
+
+def test_inner_products_of_zero_vectors_are_zero() -> None:
+    found = top_k(np.zeros((1, 4)), np.array([[1.0, 2, 3, 4], [0, 0, 0, 0]]), 2, Similarity(norm="none"))
+    assert found.scores.tolist() == [[0, 0]] and found.indices.tolist() == [[0, 1]]

@@ -1,6 +1,18 @@
 """Similarities between descriptors and the exact search with them."""
 
-from bench.similarity.search import TopK, similarities, top_k
+from bench.similarity.search import Histogram, TopK, Within, histogram, merge, pairwise, range_search, rescore, top_k
 from bench.similarity.spec import FORMS, Similarity
 
-__all__ = ["FORMS", "Similarity", "TopK", "similarities", "top_k"]
+__all__ = [
+    "FORMS",
+    "Histogram",
+    "Similarity",
+    "TopK",
+    "Within",
+    "histogram",
+    "merge",
+    "pairwise",
+    "range_search",
+    "rescore",
+    "top_k",
+]

@@ -1,26 +1,32 @@
-"""Exact search for the k most similar database descriptors of each query, block by block.
+"""Exact comparison of queries with a database, block by block: the best, all over a threshold, counts, all pairs.
 
-Products are summed in float64 and rounded to float32 once: that absorbs the last-bit differences between matrix
-kernels, so that equal rows tie wherever they stand, whatever the block size or the number of threads.
+A block of database rows is read and normalised, then every thread multiplies it with its share of the queries. What is
+in memory beside the results is one block, the normalised queries (in parts of QUERY_BYTES), and nothing that grows with
+the database. Every score is computed by the same chain of operations (`kernels`), so results do not depend on the size
+of blocks, the number of threads, or what else is compared.
 """
 
-from collections.abc import Iterator
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError
+from bench.similarity.prepare import Shape, Vectors, floats, normalise, normalised, shape_of
 from bench.similarity.spec import Similarity
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-ArrayOrTensor: TypeAlias = "NDArray[np.floating] | Tensor"
-
-QUERY_BLOCK = 256
-DATABASE_BLOCK = 1024
+#: Database rows in a block, if they take no more than BLOCK_BYTES.
+BLOCK_ROWS = 504
+BLOCK_BYTES = 2**24
+QUERY_BYTES = 2**27
+#: Pairs that a thread can note of a block before it looks again with more room.
+ROOM = 2**16
 
 
 @dataclass(frozen=True)
@@ -31,114 +37,236 @@ class TopK:
     indices: NDArray[np.int64]
 
 
-def top_k(queries: ArrayOrTensor, database: ArrayOrTensor, k: int, similarity: Similarity) -> TopK:
-    """The `k` most similar of `database` [M, D] for each of `queries` [N, D], exactly.
+@dataclass(frozen=True)
+class Within:
+    """Pairs [P] at or over a threshold: query and database row int64, score float32; by query, then as TopK."""
 
-    Takes numpy arrays and torch tensors of any floating type. Raises DescriptorError for empty sets, values
-    that are not finite, zero vectors, other dimensions or k outside 1..M, and UsageError where the chunks do
-    not divide D.
+    queries: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """counts [B] int64 of pairs between edges [B + 1] float64; a bin holds its lower edge."""
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -> TopK:
+    """The `k` most similar of `database` [M, D] for each of `queries` [N, D], exactly; [., T, d] for tokens.
+
+    Takes numpy arrays, memory maps, torch tensors of any floating type, and what else has the form of `Rows`.
+    Raises DescriptorError for empty sets, values that are not finite, zero vectors, other dimensions or k outside
+    1..M, and UsageError where the chunks do not divide D.
     """
-    q, x = _comparable(queries, database, similarity)
-    if not 1 <= k <= len(x):
-        raise DescriptorError(f"k is {k}, but the database has {len(x)} descriptors: choose k from 1 to {len(x)}")
-    blocks = [_chunks(q[start : start + QUERY_BLOCK], similarity) for start in range(0, len(q), QUERY_BLOCK)]
-    found: list[list[NDArray[np.uint64]]] = [[] for _ in blocks]
-    for start, rows in _blocks(x):
-        chunks = _chunks(rows, similarity)
-        for keys, block in zip(found, blocks, strict=True):
-            keys.append(_sort_keys(_block_scores(block, chunks), start))
-            if sum(part.shape[1] for part in keys) > 2 * k + DATABASE_BLOCK:
-                keys[:] = [_largest(keys, k)]
-    ordered = np.sort(np.concatenate([_largest(keys, k) for keys in found]), axis=1)[:, ::-1]
-    return TopK(_scores_of(ordered), _indices_of(ordered))
+    from bench.similarity import kernels
+
+    scan = Scan(queries, database, similarity)
+    if not 1 <= k <= len(database):
+        n = len(database)
+        raise DescriptorError(f"k is {k}, but the database has {n} descriptors: choose k from 1 to {n}")
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    indices = np.full((len(queries), k), -1, np.int64)
+    limits = scan.limits(-np.inf)
+
+    def keep(part: "Part", block: "Block") -> None:
+        mine = slice(part.first, part.last)
+        of_block = block.n_rows, block.start, limits[part.of_panels], scores[mine], indices[mine]
+        kernels.keep_best(*part.operands(block), *of_block)
+
+    scan.visit(keep)
+    return ordered(scores, indices)
 
 
-def similarities(queries: ArrayOrTensor, database: ArrayOrTensor, similarity: Similarity) -> NDArray[np.float32]:
-    """The similarity [N, M] of each of `queries` [N, D] to all of `database` [M, D], the scores that `top_k` sorts.
+def range_search(queries: Vectors, database: Vectors, threshold: float, similarity: Similarity) -> Within:
+    """All pairs whose similarity is at least `threshold`. Raises as `top_k` does."""
+    from bench.similarity import kernels
 
-    Raises as `top_k` does.
+    scan = Scan(queries, database, similarity)
+    least = np.float32(threshold)
+    least = least if float(least) >= threshold else np.nextafter(least, np.float32(np.inf))
+    limits = scan.limits(float(np.nextafter(least, np.float32(-np.inf))))
+    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+
+    def keep(part: "Part", block: "Block") -> None:
+        room = ROOM
+        while True:
+            scores, pairs = np.empty(room, np.float32), np.empty((room, 2), np.int64)
+            n = kernels.keep_over(*part.operands(block), block.n_rows, limits[part.of_panels], scores, pairs)
+            if n <= room:
+                break
+            room = n
+        found.append((pairs[:n] + np.array((part.first, block.start)), scores[:n].copy()))
+
+    scan.visit(keep)
+    pairs, scores = (np.concatenate(of) for of in zip(*found, strict=True))
+    order = np.lexsort((pairs[:, 1], -scores, pairs[:, 0]))
+    return Within(pairs[order, 0], pairs[order, 1], scores[order])
+
+
+def histogram(
+    queries: Vectors, database: Vectors, similarity: Similarity, bins: int = 200, low: float = -1, high: float = 1
+) -> Histogram:
+    """How many pairs of queries and database have a similarity in each of `bins` equal bins from `low` to `high`.
+
+    The outermost bins take what lies beyond them. Raises as `top_k` does.
     """
-    q, x = _comparable(queries, database, similarity)
-    scores = np.empty((len(q), len(x)), np.float32)
-    blocks = [_chunks(q[start : start + QUERY_BLOCK], similarity) for start in range(0, len(q), QUERY_BLOCK)]
-    for start, rows in _blocks(x):
-        chunks = _chunks(rows, similarity)
-        for number, block in enumerate(blocks):
-            part = scores[number * QUERY_BLOCK : (number + 1) * QUERY_BLOCK, start : start + len(rows)]
-            part[:] = _block_scores(block, chunks)
+    from bench.similarity import kernels
+
+    scan = Scan(queries, database, similarity)
+    edges = np.linspace(low, high, bins + 1)
+    found: list[NDArray[np.int64]] = []
+
+    def add(part: "Part", block: "Block") -> None:
+        counts = np.zeros(bins, np.int64)
+        kernels.count(*part.operands(block), block.n_rows, part.last - part.first, edges, counts)
+        found.append(counts)
+
+    scan.visit(add)
+    return Histogram(edges, np.sum(found, axis=0))
+
+
+def pairwise(queries: Vectors, database: Vectors, similarity: Similarity) -> NDArray[np.float32]:
+    """The similarity [N, M] of each query to all of the database, the scores that `top_k` sorts; raises as it does."""
+    from bench.similarity import kernels
+
+    scan = Scan(queries, database, similarity)
+    scores = np.empty((len(queries), len(database)), np.float32)
+
+    def fill(part: "Part", block: "Block") -> None:
+        out = scores[part.first : part.last, block.start : block.start + block.n_rows]
+        kernels.fill(*part.operands(block), out)
+
+    scan.visit(fill)
     return scores
 
 
-def _largest(parts: list[NDArray[np.uint64]], k: int) -> NDArray[np.uint64]:
-    """The k largest keys of each row, in no order."""
-    keys = np.concatenate(parts, axis=1)
-    return np.partition(keys, -k, axis=1)[:, -k:] if keys.shape[1] > k else keys
+def rescore(
+    queries: Vectors, database: Vectors, candidates: NDArray[np.int64], similarity: Similarity
+) -> NDArray[np.float32]:
+    """The similarity of each query to its candidates, rows of the database [N, c]: float32 [N, c]."""
+    rows = [pairwise(queries[i : i + 1], database[of_query], similarity)[0] for i, of_query in enumerate(candidates)]
+    return np.stack(rows)
 
 
-def _blocks(x: NDArray[np.floating]) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    for start in range(0, len(x), DATABASE_BLOCK):
-        yield start, x[start : start + DATABASE_BLOCK]
+def merge(parts: Sequence[TopK], k: int) -> TopK:
+    """The k best of what was found in several parts of a database, whose indices are those of the whole."""
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    joined = ordered(scores, np.concatenate([part.indices for part in parts], axis=1))
+    return TopK(joined.scores[:, :k], joined.indices[:, :k])
 
 
-def _chunks(vectors: NDArray[np.floating], similarity: Similarity) -> NDArray[np.float64]:
-    """Normalised vectors as [C, N, D / C]; a global vector is one chunk."""
-    x = vectors.astype(np.float64)
-    split = x.reshape(len(x), similarity.chunks or 1, -1)
-    norms = np.linalg.norm(split, axis=2, keepdims=True)
-    if similarity.norm == "vector":
-        norms = np.linalg.norm(norms, axis=1, keepdims=True)
-    # a chunk of zeros (ReLU features have them) is alike to nothing: its products are 0
-    return np.ascontiguousarray((split / np.where(norms > 0, norms, 1)).transpose(1, 0, 2))
+def ordered(scores: NDArray[np.float32], indices: NDArray[np.int64]) -> TopK:
+    """Found pairs [N, k] of each query by falling score, ties by lower index."""
+    order = np.lexsort((indices, -scores))
+    return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1))
 
 
-def _block_scores(q: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Largest product over corresponding chunks [C, N, d], [C, M, d] -> [N, M], one chunk in memory at a time."""
-    best = q[0] @ x[0].T
-    product = np.empty_like(best)
-    for q_chunk, x_chunk in zip(q[1:], x[1:], strict=True):
-        np.maximum(best, np.matmul(q_chunk, x_chunk.T, out=product), out=best)
-    rounded: NDArray[np.float32] = best.astype(np.float32)
-    return rounded
+@dataclass(frozen=True)
+class Block:
+    """n_rows normalised database rows from row `start` on, in `rows` [B, D], B a multiple of a tile's height."""
+
+    start: int
+    n_rows: int
+    rows: NDArray[np.float32]
 
 
-def _sort_keys(scores: NDArray[np.float32], first_index: int) -> NDArray[np.uint64]:
-    """Integers that sort as (score, then lower index): the score's bits above, the index complemented below."""
-    bits = (scores + np.float32(0)).view(np.uint32)  # + 0 turns -0.0 into 0.0
-    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
-    index = np.arange(first_index, first_index + scores.shape[1], dtype=np.uint64)
-    return (ordered << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - index)
+@dataclass(frozen=True)
+class Part:
+    """The queries first..last, which one thread compares: their panels, and room of its own for a block's scores."""
+
+    first: int
+    last: int
+    panels: NDArray[np.float32]
+    slices: NDArray[np.int64]
+    dimension: int
+    room: list[Any]
+
+    @property
+    def of_panels(self) -> slice:
+        """Its panels among those of all queries."""
+        from bench.similarity.kernels import LANES
+
+        return slice(self.first // LANES, self.first // LANES + len(self.panels))
+
+    def operands(self, block: Block) -> tuple[Any, ...]:
+        """What every kernel takes first."""
+        from bench.similarity import kernels
+
+        n = len(block.rows)
+        if not self.room or len(self.room[0]) < n:
+            self.room[:] = np.empty((n, kernels.LANES), np.float32), np.empty(n // kernels.ROWS, np.bool_)
+        return block.rows, self.panels, 0, len(self.panels), self.slices, self.dimension, *self.room
 
 
-def _scores_of(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-    ordered = (keys >> np.uint64(32)).astype(np.uint32)
-    return np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered).astype(np.uint32).view(np.float32)
+class Scan:
+    """All queries against all of a database, checked beforehand."""
+
+    def __init__(self, queries: Vectors, database: Vectors, similarity: Similarity) -> None:
+        self.queries, self.database, self.similarity = queries, database, similarity
+        self.shape: Shape = shape_of(queries, database, similarity)
+
+    def limits(self, value: float) -> NDArray[np.float32]:
+        """What a score of each query has to exceed [P, LANES]; lanes without a query never do."""
+        from bench.similarity.kernels import LANES
+
+        limits = np.full((-(-len(self.queries) // LANES), LANES), np.inf, np.float32)
+        limits.reshape(-1)[: len(self.queries)] = value
+        return limits
+
+    def visit(self, work: Callable[[Part, Block], None]) -> None:
+        """Calls `work` for all parts of the queries and all blocks of the database: blocks in order, parts at once."""
+        with ThreadPoolExecutor(threads(), thread_name_prefix="similarity") as pool:
+            for parts in self._parts(pool):
+                for block in self._blocks(pool):
+                    list(pool.map(work, parts, itertools.repeat(block)))
+
+    def _parts(self, pool: ThreadPoolExecutor) -> Iterator[list[Part]]:
+        """Parts for all threads, as many queries at once as memory is meant to hold."""
+        from bench.similarity import kernels
+
+        size = self.shape.query_chunks * self.shape.dimension
+        at_once = max(threads(), QUERY_BYTES // (4 * size * kernels.LANES))
+        n_panels = -(-len(self.queries) // kernels.LANES)
+        slices = self.shape.slices(self.similarity)
+        for first_panel in range(0, n_panels, at_once):
+            last_panel = min(first_panel + at_once, n_panels)
+            bounds = np.linspace(first_panel, last_panel, threads() + 1).round().astype(int) * kernels.LANES
+            starts = [(a, min(b, len(self.queries))) for a, b in itertools.pairwise(bounds.tolist()) if a < b]
+            panels = pool.map(lambda of: self._panels(*of), starts)
+            yield [Part(*of, p, slices, self.shape.dimension, []) for of, p in zip(starts, panels, strict=True)]
+
+    def _panels(self, first: int, last: int) -> NDArray[np.float32]:
+        from bench.similarity import kernels
+
+        rows = normalised(self.queries[first:last], self.similarity, "queries", first)
+        panels = np.zeros((-(-len(rows) // kernels.LANES), rows.shape[1], kernels.LANES), np.float32)
+        kernels.pack(rows, panels)
+        return panels
+
+    def _blocks(self, pool: ThreadPoolExecutor) -> Iterator[Block]:
+        from bench.similarity.kernels import ROWS
+
+        size = self.shape.database_chunks * self.shape.dimension
+        n = max(ROWS, min(BLOCK_ROWS, BLOCK_BYTES // (4 * size)) // ROWS * ROWS)
+        rows = np.zeros((n, size), np.float32)
+        for start in range(0, len(self.database), n):
+            # read by one thread: a database need not bear several readers
+            block = floats(self.database, start, min(start + n, len(self.database)))
+            share = -(-len(block) // threads())
+            firsts = range(0, len(block), share)
+            into = [rows[first : min(first + share, len(block))] for first in firsts]
+            of_share = [block[first : first + share] for first in firsts]
+            into_rows = partial(normalise, self.similarity, "database")
+            list(pool.map(into_rows, [start + first for first in firsts], of_share, into))
+            yield Block(start, len(block), rows[: -(-len(block) // ROWS) * ROWS])
 
 
-def _indices_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    return (np.uint64(0xFFFFFFFF) - (keys & np.uint64(0xFFFFFFFF))).astype(np.int64)
-
-
-def _comparable(
-    queries: ArrayOrTensor, database: ArrayOrTensor, similarity: Similarity
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    q, x = _checked(queries, "queries"), _checked(database, "database")
-    if q.shape[1] != x.shape[1]:
-        raise DescriptorError(
-            f"queries have {q.shape[1]} dimensions and the database {x.shape[1]}: compare like with like"
-        )
-    similarity.require_divides(q.shape[1])
-    return q, x
-
-
-def _checked(vectors: ArrayOrTensor, role: str) -> NDArray[np.floating]:
-    array = vectors if isinstance(vectors, np.ndarray) else vectors.detach().cpu().double().numpy()
-    if array.ndim != 2 or 0 in array.shape:
-        raise DescriptorError(f"the {role} have shape {array.shape}: give a matrix [number, dimension], not empty")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise DescriptorError(f"the {role} are of type {array.dtype}: give floating-point descriptors")
-    for start, block in _blocks(array):
-        for bad, what in ((~np.isfinite(block).all(axis=1), "not finite"), (~block.any(axis=1), "zero")):
-            if bad.any():
-                row = start + int(np.argmax(bad))
-                raise DescriptorError(f"row {row} of the {role} is {what}: it has no similarity to anything")
-    return array
+def threads() -> int:
+    """As many as this process may run at once; OMP_NUM_THREADS, where it is set."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

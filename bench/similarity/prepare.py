@@ -1,0 +1,149 @@
+"""Vectors of any source as checked, normalised float32 rows, a block at a time."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DescriptorError, UsageError
+from bench.similarity.spec import Similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Rows(Protocol):
+    """Descriptors [M, D], or local ones [M, T, d], that may be larger than memory; a numpy array and a map are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.floating]: ...
+
+
+Vectors: TypeAlias = "Rows | Tensor"
+
+#: Dimensions of a panel that are multiplied with a whole block of rows before the next: they stay in the L2 cache.
+SLICE = 2048
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How descriptors are cut: query chunks, database chunks, dimensions of each."""
+
+    query_chunks: int
+    database_chunks: int
+    dimension: int
+
+    def slices(self, similarity: Similarity) -> NDArray[np.int64]:
+        """Which chunks meet, as `kernels` reads it."""
+        q, x, d = self.query_chunks, self.database_chunks, self.dimension
+        if similarity.cross:
+            return np.array([(0, chunk * d, 0, x) for chunk in range(q)])
+        at_once = max(1, SLICE // d)
+        return np.array([(c * d, c * d, d, min(at_once, q - c)) for c in range(0, q, at_once)])
+
+
+def shape_of(queries: Vectors, database: Vectors, similarity: Similarity) -> Shape:
+    """How the descriptors are cut.
+
+    Raises DescriptorError for what is empty, of another rank or dimension, or not of a floating type, and UsageError
+    where the chunks do not divide the dimension or the tokens have no such grid.
+    """
+    q, x = (_chunks(v, role, similarity) for v, role in ((queries, "queries"), (database, "database")))
+    if q[1] != x[1] or (q[0] != x[0] and not similarity.cross):
+        told = [f"{d}" if n == 1 or similarity.chunks else f"{n} x {d}" for n, d in (q, x)]
+        if similarity.chunks or not similarity.tokens:
+            told = [str(n * d) for n, d in (q, x)]
+        raise DescriptorError(f"queries have {told[0]} dimensions and the database {told[1]}: compare like with like")
+    return Shape(q[0], x[0], q[1])
+
+
+def _chunks(vectors: Vectors, role: str, similarity: Similarity) -> tuple[int, int]:
+    """The number of chunks that a descriptor is cut into, and their dimension."""
+    shape = tuple(vectors.shape)
+    rank, form = (3, "[number, tokens, dimension]") if similarity.tokens else (2, "[number, dimension]")
+    if len(shape) != rank or 0 in shape:
+        raise DescriptorError(f"the {role} have shape {shape}, but {similarity} compares {form}, not empty")
+    if not _floating(vectors):
+        raise DescriptorError(f"the {role} are of type {vectors.dtype}: give floating-point descriptors")
+    if similarity.tokens:
+        return (shape[1] if similarity.grid is None else _pooling(shape[1], similarity.grid).shape[0]), shape[2]
+    similarity.require_divides(shape[1])
+    n = similarity.chunks or 1
+    return n, shape[1] // n
+
+
+def normalised(vectors: Vectors, similarity: Similarity, role: str = "database", first: int = 0) -> NDArray[np.float32]:
+    """Vectors as float32 [n, D], normalised as the similarity wants it, pooled if it has a grid.
+
+    Where all products of two such arrays are wanted, `norm=none` compares them as they are.
+    Raises DescriptorError, naming the row, from `first` on, where one is not finite, or is zero but should have a
+    direction.
+    """
+    block = floats(vectors, 0, len(vectors))
+    size = block[0].size
+    if similarity.grid is not None:
+        size = similarity.grid[0] * similarity.grid[1] * block.shape[2]
+    out = np.empty((len(block), size), np.float32)
+    normalise(similarity, role, first, block, out)
+    return out
+
+
+def normalise(
+    similarity: Similarity, role: str, first: int, block: NDArray[np.floating], out: NDArray[np.float32]
+) -> None:
+    """As `normalised`, of a block of `floats`, into out [n, D]."""
+    from bench.similarity import kernels
+
+    if similarity.grid is not None and block.shape[1] != similarity.grid[0] * similarity.grid[1]:
+        block = _pooling(block.shape[1], similarity.grid).astype(block.dtype) @ block
+    n_chunks = block.shape[1] if similarity.tokens else similarity.chunks or 1
+    cut = block.reshape(len(block), n_chunks, -1)
+    good = kernels.normalise(cut, similarity.norm == "vector", similarity.norm != "none", out)
+    if good < len(block):
+        what = "zero" if np.isfinite(block[good]).all() else "not finite"
+        raise DescriptorError(f"row {first + good} of the {role} is {what}: it has no similarity to anything")
+
+
+def _floating(vectors: Vectors) -> bool:
+    if isinstance(vectors.dtype, np.dtype):
+        return np.issubdtype(vectors.dtype, np.floating)
+    return bool(vectors.dtype.is_floating_point)
+
+
+def floats(vectors: Vectors, first: int, last: int) -> NDArray[np.floating]:
+    """The rows first..last as contiguous float32 or float64."""
+    block = vectors[first:last]
+    if not isinstance(block, np.ndarray):
+        tensor = block.detach().cpu()
+        block = (tensor if tensor.element_size() == 8 else tensor.float()).numpy()
+    return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize >= 8 else np.float32)
+
+
+def _pooling(n_tokens: int, grid: tuple[int, int]) -> NDArray[np.float64]:
+    """Weights [H * W, T] of the mean over each cell of a grid, of tokens that form a square (adaptive average)."""
+    if n_tokens == grid[0] * grid[1]:
+        return np.eye(n_tokens)
+    side = round(n_tokens**0.5)
+    if side * side != n_tokens or max(grid) > side:
+        raise UsageError(
+            f"{n_tokens} tokens have no grid that can be averaged to {grid[0]}x{grid[1]}: "
+            "choose a smaller one, or none where the tokens are no square"
+        )
+    down, across = (np.array([_share(place, cells, side) for place in range(cells)]) for cells in (grid[0], grid[1]))
+    return np.kron(down, across)
+
+
+def _share(place: int, cells: int, side: int) -> NDArray[np.float64]:
+    """How much each of `side` positions counts in the mean of a cell: as `adaptive_avg_pool2d` of torch has it."""
+    first, last = place * side // cells, -(-(place + 1) * side // cells)
+    weights = np.zeros(side)
+    weights[first:last] = 1 / (last - first)
+    return weights
