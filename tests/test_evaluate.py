@@ -16,7 +16,7 @@ from bench.errors import DatasetError, UsageError
 from bench.evaluate import Evaluation, evaluate, ignore_self
 from bench.interfaces import Classes, GroundTruth, ImageFile, Levels, Split
 from bench.metrics import METRICS, parse
-from bench.similarity import Similarity
+from bench.similarity import Similarity, top_k
 
 GLOBAL = Similarity()
 N_QUERIES, N_IMAGES = 12, 17
