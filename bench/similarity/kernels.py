@@ -283,32 +283,23 @@ def count(
                 counts[place] += 1
 
 
+# the order of a sum's terms is the compiler's, and the same for all rows of a length
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def normalise(vectors: NDArray[np.floating], whole: bool, scaled: bool, out: NDArray[np.float32]) -> int:
-    """Vectors [n, C, d] by their norm, if `whole`, or each chunk by its own, into out [n, C * d]; or as they are.
+def squared_norms(vectors: NDArray[np.floating], out: NDArray[np.float64]) -> None:
+    """Of each of vectors [n, d], summed in float64."""
+    for row in range(vectors.shape[0]):
+        total = 0.0
+        for i in range(vectors.shape[1]):
+            total += np.float64(vectors[row, i]) * np.float64(vectors[row, i])
+        out[row] = total
 
-    Norms are summed in float64. Returns the number of rows before the first that is not finite, or is zero and should
-    be scaled. A zero chunk of another row (ReLU features have them) stays zero: it is alike to nothing.
-    """
-    _, n_chunks, d = vectors.shape
-    for row in range(len(vectors)):
-        of_row = 0.0
-        for chunk in range(n_chunks):
-            squares = 0.0
-            for i in range(d):
-                squares += np.float64(vectors[row, chunk, i]) * np.float64(vectors[row, chunk, i])
-            of_row += squares
-            factor = 1 / np.sqrt(squares) if scaled and not whole and squares > 0 else 1.0
-            for i in range(d):
-                out[row, chunk * d + i] = vectors[row, chunk, i] * factor
-        if not np.isfinite(of_row) or (scaled and of_row == 0):
-            return row
-        if scaled and whole:
-            factor = 1 / np.sqrt(of_row)
-            for chunk in range(n_chunks):
-                for i in range(d):
-                    out[row, chunk * d + i] = vectors[row, chunk, i] * factor
-    return len(vectors)
+
+@njit(nogil=True, cache=True)
+def scale(vectors: NDArray[np.floating], factors: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    """Each of vectors [n, d] times its factor, in float64, rounded to float32."""
+    for row in range(vectors.shape[0]):
+        for i in range(vectors.shape[1]):
+            out[row, i] = vectors[row, i] * factors[row]
 
 
 @njit(nogil=True, cache=True)

@@ -104,12 +104,21 @@ def normalise(
 
     if similarity.grid is not None and block.shape[1] != similarity.grid[0] * similarity.grid[1]:
         block = _pooling(block.shape[1], similarity.grid).astype(block.dtype) @ block
-    n_chunks = block.shape[1] if similarity.tokens else similarity.chunks or 1
-    cut = block.reshape(len(block), n_chunks, -1)
-    good = kernels.normalise(cut, similarity.norm == "vector", similarity.norm != "none", out)
-    if good < len(block):
-        what = "zero" if np.isfinite(block[good]).all() else "not finite"
-        raise DescriptorError(f"row {first + good} of the {role} is {what}: it has no similarity to anything")
+    n_parts = 1
+    if similarity.norm == "chunk":
+        n_parts = block.shape[1] if similarity.tokens else similarity.chunks or 1
+    parts = block.reshape(len(block) * n_parts, -1)
+    squares = np.empty(len(parts))
+    kernels.squared_norms(parts, squares)
+    of_rows = squares.reshape(len(block), n_parts).sum(axis=1)
+    bad = ~np.isfinite(of_rows) if similarity.norm == "none" else ~(np.isfinite(of_rows) & (of_rows > 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        what = "zero" if np.isfinite(block[row]).all() else "not finite"
+        raise DescriptorError(f"row {first + row} of the {role} is {what}: it has no similarity to anything")
+    # a zero chunk of another row (ReLU features have them) stays zero: it is alike to nothing
+    factors = np.ones(len(parts)) if similarity.norm == "none" else 1 / np.sqrt(np.where(squares > 0, squares, 1))
+    kernels.scale(parts, factors, out.reshape(len(parts), -1))
 
 
 def _floating(vectors: Vectors) -> bool:
