@@ -33,6 +33,7 @@ class Preprocess:
         side to `size` and pads to a square with the mean, "none" leaves the image at its own size.
     crop: side in pixels of the central square kept after resizing, or None.
     mean, std: per channel, for values scaled to 0..1; None leaves the pixels as uint8.
+    draft: a JPEG much larger than `size` may be scaled by libjpeg while it is decoded (`bench.images.DRAFT_MARGIN`).
     """
 
     resize: Literal["short", "squash", "letterbox", "none"] = "short"
@@ -41,6 +42,7 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: tuple[float, float, float] | None = IMAGENET_MEAN
     std: tuple[float, float, float] | None = IMAGENET_STD
+    draft: bool = False
 
 
 #: Pixels as they are, uint8 at native size: for descriptors that do their own scaling.

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,67 @@ def test_a_box_without_a_pixel_is_told(box: tuple[float, float, float, float], t
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"leaves nothing of the image .*a\.png of 40 x 30"):
         images.decode(tmp_path / "a.png", box)
+
+
+DRAFT = Preprocess("short", 32, 32, "bicubic", None, None, draft=True)
+EXACT = replace(DRAFT, draft=False)
+
+
+@pytest.fixture(scope="module")
+def large(photo: Path) -> Image.Image:
+    """832 x 592: both sides are multiples of 16, the short one is over 18 times 32."""
+    return Image.open(photo).convert("RGB").resize((832, 592), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("size", "preprocess", "decoded"),
+    [
+        ((832, 592), DRAFT, (208, 148)),
+        ((832, 592), replace(DRAFT, size=24), (104, 74)),
+        ((832, 592), replace(DRAFT, size=98), (416, 296)),
+        ((832, 592), replace(DRAFT, size=99), (832, 592)),  # half of it would be under three times 99
+        ((832, 592), replace(DRAFT, resize="squash", size=99), (832, 592)),
+        ((832, 592), replace(DRAFT, resize="letterbox", size=99), (416, 296)),
+        ((832, 590), DRAFT, (416, 295)),  # a quarter would end within a pixel
+        ((831, 592), DRAFT, (831, 592)),
+        ((832, 592), EXACT, (832, 592)),
+    ],
+)
+def test_a_draft_keeps_three_times_the_side_and_the_shape(
+    size: tuple[int, int], preprocess: Preprocess, decoded: tuple[int, int], large: Image.Image, tmp_path: Path
+) -> None:
+    large.crop((0, 0, *size)).save(tmp_path / "a.jpg")
+    assert images.decode(tmp_path / "a.jpg", preprocess=preprocess).size == decoded
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_a_draft_differs_from_the_exact_pixels_by_little(
+    mode: str, progressive: bool, orientation: int, large: Image.Image, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    large.convert(mode).save(path, quality=90, progressive=progressive, exif=exif)
+    preprocess = replace(DRAFT, crop=None)
+    exact, draft = (images.load(path, p).int() for p in (replace(preprocess, draft=False), preprocess))
+    assert exact.shape == draft.shape == ((3, 32, 44) if orientation == 1 else (3, 44, 32))
+    difference = (exact - draft).abs()
+    assert 0 < difference.float().mean() < 1 and difference.max() <= 16
+
+
+def test_a_draft_changes_neither_a_box_nor_another_format(large: Image.Image, tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        large.save(tmp_path / name)
+    assert torch.equal(images.load(tmp_path / "a.png", DRAFT), images.load(tmp_path / "a.png", EXACT))
+    box = (16, 16, 816, 576)
+    assert torch.equal(images.load(tmp_path / "a.jpg", DRAFT, box), images.load(tmp_path / "a.jpg", EXACT, box))
+    assert not torch.equal(images.load(tmp_path / "a.jpg", DRAFT), images.load(tmp_path / "a.jpg", EXACT))
+
+
+def test_a_cut_jpeg_is_named_by_a_draft_as_well(large: Image.Image, tmp_path: Path) -> None:
+    large.save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-20_000])
+    with pytest.raises(ImageError, match=r"a\.jpg can't be read \(image file is truncated"):
+        images.load(tmp_path / "a.jpg", DRAFT)

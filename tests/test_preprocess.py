@@ -76,3 +76,10 @@ def test_a_descriptor_that_scales_by_itself_keeps_its_own(text: str) -> None:
 
 def test_a_model_that_reads_uint8_goes_on_reading_it() -> None:
     assert Mode.parse("seed").apply(replace(OFFICIAL, mean=None, std=None)).mean is None
+
+
+@pytest.mark.parametrize("text", ["official+draft", "seed+draft", "squash:320+draft"])
+def test_a_draft_changes_the_decoding_alone(text: str) -> None:
+    mode, exact = Mode.parse(text), Mode.parse(text.removesuffix("+draft"))
+    assert str(mode) == text and mode.apply(OFFICIAL) == replace(exact.apply(OFFICIAL), draft=True)
+    assert mode.apply(NATIVE) == NATIVE
