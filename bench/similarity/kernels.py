@@ -213,14 +213,14 @@ def keep_best(
                         # a later row that ties with the worst has the higher index and loses
                         if state[row, lane] > limits[panel, lane]:
                             query = panel * LANES + lane
-                            _replace_worst(scores[query], indices[query], state[row, lane], first_index + row)
+                            _put(scores[query], indices[query], 0, state[row, lane], first_index + row)
                             limits[panel, lane] = scores[query, 0]
 
 
 @njit(nogil=True, cache=True)
-def _replace_worst(scores: NDArray[np.float32], indices: NDArray[np.int64], score: float, index: int) -> None:
-    """A better pair takes the place of a heap's worst: the lowest score, and of equal ones the highest index."""
-    k, place = len(scores), 0
+def _put(scores: NDArray[np.float32], indices: NDArray[np.int64], place: int, score: float, index: int) -> None:
+    """A better pair takes the place of one in a heap whose front is the worst."""
+    k = len(scores)
     while 2 * place + 1 < k:
         child = 2 * place + 1
         if child + 1 < k and _worse(scores[child + 1], indices[child + 1], scores[child], indices[child]):

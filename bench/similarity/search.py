@@ -64,9 +64,7 @@ def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -
     from bench.similarity import kernels
 
     scan = Scan(queries, database, similarity)
-    if not 1 <= k <= len(database):
-        n = len(database)
-        raise DescriptorError(f"k is {k}, but the database has {n} descriptors: choose k from 1 to {n}")
+    require_k(k, database)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     indices = np.full((len(queries), k), -1, np.int64)
     limits = scan.limits(-np.inf)
@@ -78,6 +76,13 @@ def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -
 
     scan.visit(keep)
     return ordered(scores, indices)
+
+
+def require_k(k: int, database: Vectors) -> None:
+    """Raises DescriptorError where the database has not so many descriptors."""
+    n = len(database)
+    if not 1 <= k <= n:
+        raise DescriptorError(f"k is {k}, but the database has {n} descriptors: choose k from 1 to {n}")
 
 
 def range_search(queries: Vectors, database: Vectors, threshold: float, similarity: Similarity) -> Within:
