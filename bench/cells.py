@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import provenance
+from bench.descriptor import DescriptorKind
 from bench.evaluate import Evaluation
+from bench.extract import GLOBAL, DType
 from bench.files import sha256_text
 from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Preprocess
 from bench.manifest import Manifest
@@ -52,27 +54,32 @@ def preprocessing(backbone: Backbone, config: Config) -> Preprocess:
 
 
 def descriptor_key(
-    chosen: Selected[Backbone], config: Config, weights_sha256: str | None, images_sha256: str
+    chosen: Selected[Backbone],
+    config: Config,
+    weights_sha256: str | None,
+    images_sha256: str,
+    kind: DescriptorKind = GLOBAL,
+    dtype: DType = "float32",
 ) -> dict[str, Any]:
     """Everything that decides the descriptors of a set of images."""
     backbone = chosen.item
-    kind = weights_kind(backbone, config)
+    trained = weights_kind(backbone, config)
     # the plugin's own file, the classes it builds on, and the shared parts of backbones/; modules of its own beside
     # them are not seen
     files = {
         chosen.source,
         *(ROOT / "backbones").glob("_*.py"),
-        ROOT / "bench/images.py",
-        ROOT / "bench/extract.py",
+        *(ROOT / "bench" / name for name in ("images.py", "extract.py", "descriptor.py")),
     }
     files |= {Path(inspect.getfile(c)) for c in type(backbone).__mro__ if c.__module__ not in ("abc", "builtins")}
     return {
         "backbone": backbone.name,
         "arch": backbone.arch,
-        "weights": f"random, seed {config.seed}" if kind == "random" else weights_sha256 or kind,
+        "weights": f"random, seed {config.seed}" if trained == "random" else weights_sha256 or trained,
         "preprocess": asdict(preprocessing(backbone, config)),
         "images": images_sha256,
-        "descriptor": "global",
+        "descriptor": str(kind),
+        "dtype": dtype,
         "precision": backbone.precision,
         "device": config.device.partition(":")[0],
         "packages": provenance.versions((*provenance.DESCRIPTOR_PACKAGES, *backbone.packages)),

@@ -66,8 +66,7 @@ def describe(
     on_progress(0)
     preprocess = cells.preprocessing(backbone, config)
     with store.filling(key, len(images)) as filling:
-        on_cpu = config.device == "cpu"
-        speed = extract(loading.model, preprocess, images, config.batch_size, workers, keep, on_progress, on_cpu)
+        speed = extract(loading.model, preprocess, images, config.batch_size, workers, keep, on_progress, config.device)
         hardware = provenance.hardware(config.device)
         filling.finish(loading.model.n_parameters, speed, hardware, provenance.now())
     stored = store.find(key)

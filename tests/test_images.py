@@ -146,7 +146,7 @@ def test_decoding_threads_step_aside_and_the_process_does_not(tmp_path: Path) ->
             return str(tmp_path / "image.png")
 
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    extract(Corner(), NATIVE, [ImageFile("a", Watched("x"))], 1, 1, lambda rows: None, step_aside=True)
+    extract(Corner(), NATIVE, [ImageFile("a", Watched("x"))], 1, 1, lambda rows: None)
     assert seen == {19} and os.getpriority(os.PRIO_PROCESS, 0) == before
 
 

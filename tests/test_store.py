@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench import cells, plugins
+from bench.descriptor import DescriptorKind
 from bench.extract import Throughput
 from bench.interfaces import Preprocess
 from bench.plugins import Selected
@@ -65,8 +66,10 @@ def test_every_part_that_decides_a_descriptor_is_in_the_key(tmp_path: Path) -> N
     own = tmp_path / "plugin.py"
     own.write_text("one")
 
-    def key(of: Selected[Any] = chosen, config: Config = CONFIG, weights: str = "w", images: str = "i") -> str:
-        return DescriptorStore.key(cells.descriptor_key(of, config, weights, images))
+    def key(
+        of: Selected[Any] = chosen, config: Config = CONFIG, weights: str = "w", images: str = "i", **kept: Any
+    ) -> str:
+        return DescriptorStore.key(cells.descriptor_key(of, config, weights, images, **kept))
 
     own_source = replace(chosen, source=own)
     keys = {
@@ -75,6 +78,10 @@ def test_every_part_that_decides_a_descriptor_is_in_the_key(tmp_path: Path) -> N
         "images": key(images="other"),
         "preprocess": key(replace(chosen, item=replace(chosen.item, preprocess=Preprocess(size=248)))),
         "preprocessing mode": key(config=replace(CONFIG, preprocess="squash:224")),
+        "draft": key(config=replace(CONFIG, preprocess="official+draft")),
+        "local": key(kind=DescriptorKind(local=True)),
+        "grid": key(kind=DescriptorKind(local=True, grid=(7, 7))),
+        "dtype": key(dtype="float16"),
         "precision": key(replace(chosen, item=replace(chosen.item, precision="bf16"))),
         "device": key(config=replace(CONFIG, device="cuda")),
         "random": key(config=replace(CONFIG, weights="random")),

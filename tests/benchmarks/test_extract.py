@@ -18,7 +18,7 @@ from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import images, plugins
-from bench.extract import describe_batch, extract
+from bench.extract import describe_batch, extract, stacked
 from bench.interfaces import ImageFile, Model
 from bench.memory import keep_freed_memory
 
@@ -58,7 +58,7 @@ def batches(of: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 @pytest.mark.benchmark(group="decoded tensors, ResNet-50, batch of 32")
 def test_describe_tensors(benchmark: BenchmarkFixture, model: Model, tensors: list[torch.Tensor]) -> None:
     with torch.inference_mode():
-        found = benchmark(lambda: np.concatenate([describe_batch(model, batch) for batch in batches(tensors)]))
+        found = benchmark(lambda: np.concatenate([describe_batch(model, stacked(batch)) for batch in batches(tensors)]))
     assert found.shape == (N_IMAGES, 2048)
 
 
@@ -82,7 +82,7 @@ def test_extract_files(benchmark: BenchmarkFixture, model: Model, files: list[Im
     def keep(found: NDArray[np.float32]) -> None:
         rows.append(len(found))
 
-    benchmark(extract, model, BACKBONE.preprocess, files, BATCH, WORKERS, keep, step_aside=True)
+    benchmark(extract, model, BACKBONE.preprocess, files, BATCH, WORKERS, keep)
     assert sum(rows) % N_IMAGES == 0
 
 
