@@ -22,14 +22,20 @@ def uneven(n: int, d: int, seed: int) -> NDArray[np.float32]:
 def require_equal(q: NDArray[np.floating], x: NDArray[np.floating], k: int, similarity: Similarity) -> bool:
     """Asserts equal results; whether the index left anything out by its bounds."""
     built = index(x, similarity)
-    expected = top_k(q, x, k, similarity)
-    found = built.search(q, k)
-    assert np.array_equal(found.indices, expected.indices) and np.array_equal(found.scores, expected.scores)
-    by_bounds = None if built.chunks is None else built._by_bounds(built.chunks, q, k)
-    if by_bounds is not None:
-        assert np.array_equal(by_bounds.indices, expected.indices)
-        assert np.array_equal(by_bounds.scores, expected.scores)
-    return by_bounds is not None
+    expected = plain(q, x, k, similarity)
+    for found in (built.search(q, k), top_k(q, x, k, similarity)):
+        assert np.array_equal(found.indices, expected.indices) and np.array_equal(found.scores, expected.scores)
+    if built.chunks is None:
+        return False
+    scan, best = search.Scan(q, x, similarity), search._none_yet(len(q), k)
+    return pruned.Pruned(q, similarity, scan.shape, best.scores, best.indices).search(built.chunks, most=1)
+
+
+def plain(q: NDArray[np.floating], x: NDArray[np.floating], k: int, similarity: Similarity) -> search.TopK:
+    """The search that looks at everything."""
+    best = search._none_yet(len(q), k)
+    search._look_at_all(search.Scan(q, x, similarity), best)
+    return search.ordered(best.scores, best.indices)
 
 
 @pytest.fixture(params=[True, False], ids=["whatever survives", "if worth it"])
@@ -37,6 +43,7 @@ def _always(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """The bounds are used also where the plain search would be faster."""
     if request.param:
         monkeypatch.setattr(pruned, "OVERHEAD", -(10**9))
+        monkeypatch.setattr(search, "SORTING_COSTS_QUERIES", 0)
 
 
 @pytest.mark.usefixtures("_always")
@@ -90,11 +97,13 @@ def test_threads_and_blocks_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch)
     q, x = uneven(130, 128, 9), uneven(3000, 128, 10)
     found = index(x, Similarity(64)).search(q, 20)
     monkeypatch.setattr(pruned, "threads", lambda: 5)
+    monkeypatch.setattr(search, "SORTING_COSTS_QUERIES", 0)
+    monkeypatch.setattr(search, "TRIED_ROWS", 66)
+    monkeypatch.setattr(search, "SORTED_BYTES", 2**17)
     monkeypatch.setattr(pruned, "BLOCK_ROWS", 101)
     monkeypatch.setattr(pruned, "STAGES", (6,))
-    again = index(x, Similarity(64)).search(q, 20)
-    assert np.array_equal(found.scores, again.scores) and np.array_equal(found.indices, again.indices)
-    assert search.threads() != 5
+    for again in (index(x, Similarity(64)).search(q, 20), top_k(q, x, 20, Similarity(64))):
+        assert np.array_equal(found.scores, again.scores) and np.array_equal(found.indices, again.indices)
 
 
 def test_tokens_are_chunks_of_it() -> None:

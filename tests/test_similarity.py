@@ -1,5 +1,7 @@
 """The search against brute force in float64, and the properties that define the similarities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError, UsageError
-from bench.similarity import Similarity, histogram, merge, pairwise, range_search, rescore, search, top_k
+from bench.similarity import Similarity, histogram, merge, pairwise, range_search, rescore, scan, search, top_k
 from bench.similarity.prepare import normalised
 from bench.similarity.spec import parse_all
 
@@ -89,10 +91,10 @@ def test_blocks_threads_and_company_do_not_change_a_bit(spec: str, monkeypatch: 
     similarity = Similarity.parse(spec)
     scores, found = pairwise(q, x, similarity), top_k(q, x, 9, similarity)
     for rows, n_bytes, query_bytes, n_threads in [(6, 2**24, 2**27, 1), (504, 1, 1, 3), (36, 2**14, 2**16, 7)]:
-        monkeypatch.setattr(search, "BLOCK_ROWS", rows)
-        monkeypatch.setattr(search, "BLOCK_BYTES", n_bytes)
-        monkeypatch.setattr(search, "QUERY_BYTES", query_bytes)
-        monkeypatch.setattr(search, "threads", lambda n=n_threads: n)
+        monkeypatch.setattr(scan, "BLOCK_ROWS", rows)
+        monkeypatch.setattr(scan, "BLOCK_BYTES", n_bytes)
+        monkeypatch.setattr(scan, "QUERY_BYTES", query_bytes)
+        monkeypatch.setattr(scan, "threads", lambda n=n_threads: n)
         assert np.array_equal(pairwise(q, x, similarity), scores)
         again = top_k(q, x, 9, similarity)
         assert np.array_equal(again.indices, found.indices) and np.array_equal(again.scores, found.scores)
@@ -100,8 +102,7 @@ def test_blocks_threads_and_company_do_not_change_a_bit(spec: str, monkeypatch: 
     candidates = np.stack([rng.permutation(101)[:8] for _ in q])
     assert np.array_equal(rescore(q, x, candidates, similarity), np.take_along_axis(scores, candidates, 1))
     ready = [normalised(v, similarity) for v in (q, x)]
-    if not similarity.tokens:
-        assert np.array_equal(pairwise(*ready, Similarity(similarity.chunks, "none")), scores)
+    assert np.array_equal(pairwise(*ready, replace(similarity, norm="none")), scores)
 
 
 @pytest.mark.parametrize("spec", ["global", "chunked@8[norm=chunk]"])
@@ -125,7 +126,7 @@ def test_range_search_finds_all_at_or_over_the_threshold(
     spec: str, threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "ROOM", 10)
-    monkeypatch.setattr(search, "BLOCK_ROWS", 12)
+    monkeypatch.setattr(scan, "BLOCK_ROWS", 12)
     q = descriptors(spec, 37, 7)
     x = np.concatenate([q[:20], descriptors(spec, 40, 8)])
     similarity = Similarity.parse(spec)

@@ -1,7 +1,18 @@
 """Similarities between descriptors and the exact search with them."""
 
-from bench.similarity.pruned import Index, index
-from bench.similarity.search import Histogram, TopK, Within, histogram, merge, pairwise, range_search, rescore, top_k
+from bench.similarity.search import (
+    Histogram,
+    Index,
+    TopK,
+    Within,
+    histogram,
+    index,
+    merge,
+    pairwise,
+    range_search,
+    rescore,
+    top_k,
+)
 from bench.similarity.spec import FORMS, Similarity
 
 __all__ = [

@@ -81,17 +81,17 @@ def _chunks(vectors: Vectors, role: str, similarity: Similarity) -> tuple[int, i
 
 
 def normalised(vectors: Vectors, similarity: Similarity, role: str = "database", first: int = 0) -> NDArray[np.float32]:
-    """Vectors as float32 [n, D], normalised as the similarity wants it, pooled if it has a grid.
+    """Vectors as float32, normalised as the similarity wants it, pooled if it has a grid.
 
     Where all products of two such arrays are wanted, `norm=none` compares them as they are.
     Raises DescriptorError, naming the row, from `first` on, where one is not finite, or is zero but should have a
     direction.
     """
     block = floats(vectors, 0, len(vectors))
-    size = block[0].size
+    shape = block.shape
     if similarity.grid is not None:
-        size = similarity.grid[0] * similarity.grid[1] * block.shape[2]
-    out = np.empty((len(block), size), np.float32)
+        shape = (len(block), similarity.grid[0] * similarity.grid[1], shape[2])
+    out = np.empty(shape, np.float32)
     normalise(similarity, role, first, block, out)
     return out
 
@@ -99,7 +99,7 @@ def normalised(vectors: Vectors, similarity: Similarity, role: str = "database",
 def normalise(
     similarity: Similarity, role: str, first: int, block: NDArray[np.floating], out: NDArray[np.float32]
 ) -> None:
-    """As `normalised`, of a block of `floats`, into out [n, D]."""
+    """As `normalised`, of a block of `floats`, into a contiguous array."""
     from bench.similarity import kernels
 
     if similarity.grid is not None and block.shape[1] != similarity.grid[0] * similarity.grid[1]:

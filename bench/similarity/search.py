@@ -1,32 +1,23 @@
-"""Exact comparison of queries with a database, block by block: the best, all over a threshold, counts, all pairs.
+"""Exact comparison of queries with a database: the best, all over a threshold, counts, all pairs."""
 
-A block of database rows is read and normalised, then every thread multiplies it with its share of the queries. What is
-in memory beside the results is one block, the normalised queries (in parts of QUERY_BYTES), and nothing that grows with
-the database. Every score is computed by the same chain of operations (`kernels`), so results do not depend on the size
-of blocks, the number of threads, or what else is compared.
-"""
-
-import itertools
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError
-from bench.similarity.prepare import Shape, Vectors, floats, normalise, normalised, shape_of
+from bench.similarity.prepare import Vectors
+from bench.similarity.pruned import LARGEST_K, Pruned, Sorted, can_be_sorted, sort_chunks
+from bench.similarity.scan import Block, Part, Scan
 from bench.similarity.spec import Similarity
 
-#: Database rows in a block, if they take no more than BLOCK_BYTES.
-BLOCK_ROWS = 504
-BLOCK_BYTES = 2**24
-QUERY_BYTES = 2**27
 #: Pairs that a thread can note of a block before it looks again with more room.
 ROOM = 2**16
+#: Of a database that is sorted as it is searched: rows by which it is judged, and bytes in memory at once.
+TRIED_ROWS, SORTED_BYTES = 1002, 2**26
+#: Queries for which sorting takes as long as the plain search: a measure, not a limit of correctness.
+SORTING_COSTS_QUERIES = 300
 
 
 @dataclass(frozen=True)
@@ -61,21 +52,79 @@ def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -
     Raises DescriptorError for empty sets, values that are not finite, zero vectors, other dimensions or k outside
     1..M, and UsageError where the chunks do not divide D.
     """
-    from bench.similarity import kernels
-
     scan = Scan(queries, database, similarity)
     require_k(k, database)
-    scores = np.full((len(queries), k), -np.inf, np.float32)
-    indices = np.full((len(queries), k), -1, np.int64)
+    best = _none_yet(len(queries), k)
+    most = 0.9 - SORTING_COSTS_QUERIES / len(queries)
+    if most <= 0 or k > LARGEST_K or not can_be_sorted(similarity, scan.shape) or not _prune(scan, best, most):
+        best = _none_yet(len(queries), k)
+        _look_at_all(scan, best)
+    return ordered(best.scores, best.indices)
+
+
+def _none_yet(n: int, k: int) -> TopK:
+    return TopK(np.full((n, k), -np.inf, np.float32), np.full((n, k), -1, np.int64))
+
+
+def _prune(scan: Scan, best: TopK, most: float) -> bool:
+    """The best by bounds, the database sorted part by part; False where the first rows say that it does not pay."""
+    shape, n = scan.shape, len(scan.database)
+    pruned = Pruned(scan.queries, scan.similarity, shape, best.scores, best.indices)
+    in_memory = max(TRIED_ROWS, SORTED_BYTES // (4 * shape.database_chunks * shape.dimension))
+    parts = [
+        (0, min(TRIED_ROWS, n)),
+        *((first, min(first + in_memory, n)) for first in range(TRIED_ROWS, n, in_memory)),
+    ]
+    return all(
+        pruned.search(sort_chunks(scan.database, scan.similarity, shape, *part), np.inf if part[0] else most)
+        for part in parts
+    )
+
+
+def _look_at_all(scan: Scan, best: TopK) -> None:
+    """Every row against the heaps of the best, of which the worst is in front."""
+    from bench.similarity import kernels
+
     limits = scan.limits(-np.inf)
 
-    def keep(part: "Part", block: "Block") -> None:
+    def keep(part: Part, block: Block) -> None:
         mine = slice(part.first, part.last)
-        of_block = block.n_rows, block.start, limits[part.of_panels], scores[mine], indices[mine]
+        of_block = block.n_rows, block.start, limits[part.of_panels], best.scores[mine], best.indices[mine]
         kernels.keep_best(*part.operands(block), *of_block)
 
     scan.visit(keep)
-    return ordered(scores, indices)
+
+
+@dataclass(frozen=True)
+class Index:
+    """A database prepared for many searches with one similarity; chunks: sorted, where they can be."""
+
+    database: Vectors
+    similarity: Similarity
+    chunks: Sorted | None
+
+    def search(self, queries: Vectors, k: int) -> TopK:
+        """As `top_k`, with the same scores and indices bit for bit; raises as it does."""
+        scan = Scan(queries, self.database, self.similarity)
+        require_k(k, self.database)
+        if self.chunks is not None and k <= LARGEST_K:
+            best = _none_yet(len(queries), k)
+            if Pruned(queries, self.similarity, scan.shape, best.scores, best.indices).search(self.chunks, most=1):
+                return ordered(best.scores, best.indices)
+        best = _none_yet(len(queries), k)
+        _look_at_all(scan, best)
+        return ordered(best.scores, best.indices)
+
+
+def index(database: Vectors, similarity: Similarity) -> Index:
+    """An index of `database` for one similarity.
+
+    Of chunks whose norms can differ it keeps a sorted copy in memory, float32, by which most products are left out;
+    else it keeps nothing. Raises as `top_k` does for what can't be compared.
+    """
+    shape = Scan(database, database, similarity).shape
+    sortable = can_be_sorted(similarity, shape)
+    return Index(database, similarity, sort_chunks(database, similarity, shape, 0, len(database)) if sortable else None)
 
 
 def require_k(k: int, database: Vectors) -> None:
@@ -95,7 +144,7 @@ def range_search(queries: Vectors, database: Vectors, threshold: float, similari
     limits = scan.limits(float(np.nextafter(least, np.float32(-np.inf))))
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
 
-    def keep(part: "Part", block: "Block") -> None:
+    def keep(part: Part, block: Block) -> None:
         room = ROOM
         while True:
             scores, pairs = np.empty(room, np.float32), np.empty((room, 2), np.int64)
@@ -124,7 +173,7 @@ def histogram(
     edges = np.linspace(low, high, bins + 1)
     found: list[NDArray[np.int64]] = []
 
-    def add(part: "Part", block: "Block") -> None:
+    def add(part: Part, block: Block) -> None:
         counts = np.zeros(bins, np.int64)
         kernels.count(*part.operands(block), block.n_rows, part.last - part.first, edges, counts)
         found.append(counts)
@@ -140,7 +189,7 @@ def pairwise(queries: Vectors, database: Vectors, similarity: Similarity) -> NDA
     scan = Scan(queries, database, similarity)
     scores = np.empty((len(queries), len(database)), np.float32)
 
-    def fill(part: "Part", block: "Block") -> None:
+    def fill(part: Part, block: Block) -> None:
         out = scores[part.first : part.last, block.start : block.start + block.n_rows]
         kernels.fill(*part.operands(block), out)
 
@@ -167,111 +216,3 @@ def ordered(scores: NDArray[np.float32], indices: NDArray[np.int64]) -> TopK:
     """Found pairs [N, k] of each query by falling score, ties by lower index."""
     order = np.lexsort((indices, -scores))
     return TopK(np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1))
-
-
-@dataclass(frozen=True)
-class Block:
-    """n_rows normalised database rows from row `start` on, in `rows` [B, D], B a multiple of a tile's height."""
-
-    start: int
-    n_rows: int
-    rows: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Part:
-    """The queries first..last, which one thread compares: their panels, and room of its own for a block's scores."""
-
-    first: int
-    last: int
-    panels: NDArray[np.float32]
-    slices: NDArray[np.int64]
-    dimension: int
-    room: list[Any]
-
-    @property
-    def of_panels(self) -> slice:
-        """Its panels among those of all queries."""
-        from bench.similarity.kernels import LANES
-
-        return slice(self.first // LANES, self.first // LANES + len(self.panels))
-
-    def operands(self, block: Block) -> tuple[Any, ...]:
-        """What every kernel takes first."""
-        from bench.similarity import kernels
-
-        n = len(block.rows)
-        if not self.room or len(self.room[0]) < n:
-            self.room[:] = np.empty((n, kernels.LANES), np.float32), np.empty(n // kernels.ROWS, np.bool_)
-        return block.rows, self.panels, 0, len(self.panels), self.slices, self.dimension, *self.room
-
-
-class Scan:
-    """All queries against all of a database, checked beforehand."""
-
-    def __init__(self, queries: Vectors, database: Vectors, similarity: Similarity) -> None:
-        self.queries, self.database, self.similarity = queries, database, similarity
-        self.shape: Shape = shape_of(queries, database, similarity)
-
-    def limits(self, value: float) -> NDArray[np.float32]:
-        """What a score of each query has to exceed [P, LANES]; lanes without a query never do."""
-        from bench.similarity.kernels import LANES
-
-        limits = np.full((-(-len(self.queries) // LANES), LANES), np.inf, np.float32)
-        limits.reshape(-1)[: len(self.queries)] = value
-        return limits
-
-    def visit(self, work: Callable[[Part, Block], None]) -> None:
-        """Calls `work` for all parts of the queries and all blocks of the database: blocks in order, parts at once."""
-        with ThreadPoolExecutor(threads(), thread_name_prefix="similarity") as pool:
-            for parts in self._parts(pool):
-                for block in self._blocks(pool):
-                    list(pool.map(work, parts, itertools.repeat(block)))
-
-    def _parts(self, pool: ThreadPoolExecutor) -> Iterator[list[Part]]:
-        """Parts for all threads, as many queries at once as memory is meant to hold."""
-        from bench.similarity import kernels
-
-        size = self.shape.query_chunks * self.shape.dimension
-        at_once = max(threads(), QUERY_BYTES // (4 * size * kernels.LANES))
-        n_panels = -(-len(self.queries) // kernels.LANES)
-        slices = self.shape.slices(self.similarity)
-        for first_panel in range(0, n_panels, at_once):
-            last_panel = min(first_panel + at_once, n_panels)
-            bounds = np.linspace(first_panel, last_panel, threads() + 1).round().astype(int) * kernels.LANES
-            starts = [(a, min(b, len(self.queries))) for a, b in itertools.pairwise(bounds.tolist()) if a < b]
-            panels = pool.map(lambda of: self._panels(*of), starts)
-            yield [Part(*of, p, slices, self.shape.dimension, []) for of, p in zip(starts, panels, strict=True)]
-
-    def _panels(self, first: int, last: int) -> NDArray[np.float32]:
-        from bench.similarity import kernels
-
-        rows = normalised(self.queries[first:last], self.similarity, "queries", first)
-        panels = np.zeros((-(-len(rows) // kernels.LANES), rows.shape[1], kernels.LANES), np.float32)
-        kernels.pack(rows, panels)
-        return panels
-
-    def _blocks(self, pool: ThreadPoolExecutor) -> Iterator[Block]:
-        from bench.similarity.kernels import ROWS
-
-        size = self.shape.database_chunks * self.shape.dimension
-        n = max(ROWS, min(BLOCK_ROWS, BLOCK_BYTES // (4 * size)) // ROWS * ROWS)
-        rows = np.zeros((n, size), np.float32)
-        for start in range(0, len(self.database), n):
-            # read by one thread: a database need not bear several readers
-            block = floats(self.database, start, min(start + n, len(self.database)))
-            share = -(-len(block) // threads())
-            firsts = range(0, len(block), share)
-            into = [rows[first : min(first + share, len(block))] for first in firsts]
-            of_share = [block[first : first + share] for first in firsts]
-            into_rows = partial(normalise, self.similarity, "database")
-            list(pool.map(into_rows, [start + first for first in firsts], of_share, into))
-            yield Block(start, len(block), rows[: -(-len(block) // ROWS) * ROWS])
-
-
-def threads() -> int:
-    """As many as this process may run at once; OMP_NUM_THREADS, where it is set."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
