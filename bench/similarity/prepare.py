@@ -121,6 +121,11 @@ def normalise(
     kernels.scale(parts, factors, out.reshape(len(parts), -1))
 
 
+def on_accelerator(vectors: Vectors) -> bool:
+    """Whether it is a tensor that torch keeps elsewhere than in the host's memory."""
+    return not isinstance(vectors.dtype, np.dtype) and vectors.device.type != "cpu"
+
+
 def _floating(vectors: Vectors) -> bool:
     if isinstance(vectors.dtype, np.dtype):
         return np.issubdtype(vectors.dtype, np.floating)

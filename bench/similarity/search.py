@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError
-from bench.similarity.prepare import Vectors
+from bench.similarity.prepare import Vectors, on_accelerator
 from bench.similarity.pruned import LARGEST_K, Pruned, Sorted, can_be_sorted, sort_chunks
 from bench.similarity.scan import Block, Part, Scan
 from bench.similarity.spec import Similarity
@@ -54,12 +54,31 @@ def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -
     """
     scan = Scan(queries, database, similarity)
     require_k(k, database)
+    if on_accelerator(queries) and on_accelerator(database):
+        return _by_device(scan, k)
     best = _none_yet(len(queries), k)
     most = 0.9 - SORTING_COSTS_QUERIES / len(queries)
     if most <= 0 or k > LARGEST_K or not can_be_sorted(similarity, scan.shape) or not _prune(scan, best, most):
         best = _none_yet(len(queries), k)
         _look_at_all(scan, best)
     return ordered(best.scores, best.indices)
+
+
+def _by_device(scan: Scan, k: int) -> TopK:
+    """The best by an accelerator's products, with the scores of the host, bit for bit."""
+    from bench.similarity.device import candidates
+
+    queries, database, similarity = scan.queries, scan.database, scan.similarity
+    rows, sure = candidates(queries, database, k, similarity)
+    found = ordered(rescore(queries, database, rows, similarity), rows)
+    best = TopK(found.scores[:, :k].copy(), found.indices[:, :k].copy())
+    if not sure.all():
+        unsure = np.flatnonzero(~sure)
+        again = _none_yet(len(unsure), k)
+        _look_at_all(Scan(queries[unsure], database, similarity), again)
+        again = ordered(again.scores, again.indices)
+        best.scores[unsure], best.indices[unsure] = again.scores, again.indices
+    return best
 
 
 def _none_yet(n: int, k: int) -> TopK:
