@@ -53,6 +53,11 @@ def preprocessing(backbone: Backbone, config: Config) -> Preprocess:
     return Mode.parse(config.preprocess).apply(backbone.preprocess)
 
 
+def kind_of(similarity: Similarity) -> DescriptorKind:
+    """The descriptors that a similarity compares."""
+    return DescriptorKind(similarity.tokens, similarity.grid)
+
+
 def descriptor_key(
     chosen: Selected[Backbone],
     config: Config,
@@ -135,9 +140,10 @@ def record(
             "preprocess": _preprocess(backbone, config, data),
             "dataset": _dataset(dataset, config, data),
             "similarity": _similarity(cell.similarity),
-            "postprocess": Pipeline.parse(config.postprocess).described() | {"fit_set": config.background},
+            "postprocess": Pipeline.parse(config.postprocess).described()
+            | {"l2": cell.similarity.norm != "none", "fit_set": config.background},  # by the search, after all steps
             "search": {
-                "metric": "cosine",
+                "metric": "inner product" if cell.similarity.norm == "none" else "cosine",
                 "candidates": f"global:{dataset.candidates}" if dataset.candidates else "full",
                 "tie_rule": "pessimistic",
             },
@@ -199,10 +205,13 @@ def _by_tag(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _similarity(similarity: Similarity) -> dict[str, Any]:
+    in_chunks = similarity.tokens or similarity.chunks is not None
     return {
         "spec": str(similarity),
-        "kind": "global" if similarity.chunks is None else "chunked",
+        "kind": "cross" if similarity.cross else "chunked" if in_chunks else "global",
+        "descriptor": str(kind_of(similarity)),
         "chunks": similarity.chunks,
-        "chunk_norm": similarity.norm if similarity.chunks else None,
-        "cross": False,
+        "grid": list(similarity.grid) if similarity.grid else None,
+        "norm": similarity.norm,
+        "cross": similarity.cross,
     }

@@ -133,11 +133,12 @@ def run(
             if pipeline.needs_background
             else f"--background {background} is used by nothing: --postprocess names no step that is fitted"
         )
+    pipeline.require_global(parsed := parse_all(similarities))
     fitted_on = Background.parse(background) if background else None
     config = Config(
         backbones=tuple(sorted(c.item.name for c in chosen)),
         datasets=tuple(sorted(c.item.identity for c in data)),
-        similarities=tuple(sorted(str(s) for s in parse_all(similarities))),
+        similarities=tuple(sorted(str(s) for s in parsed)),
         weights=weights.value,
         seed=seed,
         device=provenance.resolve_device(device),

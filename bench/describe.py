@@ -1,7 +1,7 @@
 """A backbone's descriptors of a set of images: found in the store, or made and kept there."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import cells, provenance
+from bench.descriptor import DescriptorKind
 from bench.errors import DescriptorError
-from bench.extract import extract
+from bench.extract import GLOBAL, DType, extract
 from bench.interfaces import Backbone, ImageFile, Model
 from bench.plugins import Selected
 from bench.records import Config
 from bench.store import DescriptorStore, Stored
+from bench.weights import WeightsStore
 
 
 @dataclass
@@ -39,9 +41,21 @@ class Loading:
         torch.manual_seed(self.config.seed)
         return self.chosen.item.load(self.config.device, self.file)
 
-    def key(self, images_sha256: str) -> dict[str, Any]:
+    def key(self, images_sha256: str, kind: DescriptorKind = GLOBAL, dtype: DType = "float32") -> dict[str, Any]:
         """The descriptor key of a set of images."""
-        return cells.descriptor_key(self.chosen, self.config, self.sha256, images_sha256)
+        return cells.descriptor_key(self.chosen, self.config, self.sha256, images_sha256, kind, dtype)
+
+
+def obtain(chosen: Selected[Backbone], config: Config, weights: WeightsStore) -> Loading:
+    """The backbone with its weights found or downloaded, and settled by them.
+
+    Raises WeightsUnavailable, CheckpointError.
+    """
+    obtained = None if config.weights == "random" else weights.obtain(chosen.item.weights)
+    settled = replace(chosen, item=chosen.item.settled(obtained.path if obtained else None))
+    if obtained is None:
+        return Loading(settled, config)
+    return Loading(settled, config, obtained.path, obtained.sha256, obtained.source)
 
 
 def describe(
@@ -52,21 +66,23 @@ def describe(
     workers: int,
     on_progress: Callable[[int], Any],
 ) -> Stored:
-    """The descriptors of `images` under `key`, made batch by batch and kept in the store.
+    """The descriptors of `images` that `key` tells, made batch by batch and kept in the store.
 
     Raises ImageError, DescriptorError (not comparable, another dimension than declared), OSError (full disk).
     """
     backbone, config = loading.chosen.item, loading.config
+    kind = DescriptorKind.parse(key["descriptor"])
 
-    def keep(rows: NDArray[np.float32]) -> None:
-        if backbone.embed_dim not in (None, rows.shape[1]):
+    def keep(rows: NDArray[np.floating]) -> None:
+        if not kind.local and backbone.embed_dim not in (None, rows.shape[1]):
             raise DescriptorError(f"{backbone.name} declares {backbone.embed_dim} dimensions, it gave {rows.shape[1]}")
         filling.append(rows)
 
     on_progress(0)
     preprocess = cells.preprocessing(backbone, config)
     with store.filling(key, len(images)) as filling:
-        speed = extract(loading.model, preprocess, images, config.batch_size, workers, keep, on_progress, config.device)
+        how = config.batch_size, workers, keep, on_progress, config.device, kind, key["dtype"]
+        speed = extract(loading.model, preprocess, images, *how)
         hardware = provenance.hardware(config.device)
         filling.finish(loading.model.n_parameters, speed, hardware, provenance.now())
     stored = store.find(key)

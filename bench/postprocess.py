@@ -6,7 +6,7 @@ never the queries or the database. All arithmetic is in float64, block by block.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -188,6 +188,14 @@ class Pipeline:
         """Whether anything is fitted."""
         return self.score_norm is not None or any(not isinstance(step, L2) for step in self.steps)
 
+    def require_global(self, similarities: Iterable[Similarity]) -> None:
+        """Raises UsageError where a similarity is of local descriptors, for which there is no step."""
+        local = next((similarity for similarity in similarities if similarity.tokens), None)
+        if local is not None and str(self):
+            raise UsageError(
+                f"--postprocess {self} is of global descriptors, {local} compares local ones: leave out one of them"
+            )
+
     def dimension(self, given: int) -> int:
         """Dimension of what `given` dimensions become. Raises UsageError where more are to be kept than there are."""
         for step in self.steps:
@@ -199,7 +207,6 @@ class Pipeline:
         projections = [step for step in self.steps if isinstance(step, Pca)]
         return {
             "spec": str(self),
-            "l2": True,  # by the search, whatever the steps
             "pca_dim": projections[-1].kept if projections else None,
             "whiten": any(step.whiten for step in projections),
             "score_norm": str(self.score_norm) if self.score_norm else None,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any, Protocol, TypeVar
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from bench import cells, plan
 from bench.background import Background, Loaded
-from bench.cells import Failure, Outcome
-from bench.describe import Loading, describe
+from bench.cells import Failure, Outcome, kind_of
+from bench.describe import Loading, describe, obtain
+from bench.descriptor import DescriptorKind
 from bench.errors import DatasetUnavailable, WeightsUnavailable
 from bench.evaluate import evaluate
 from bench.interfaces import Backbone, Dataset, ImageFile, Split
@@ -95,7 +96,7 @@ class Run:
         return list(self.folder.records())
 
     def _run_backbone(self, chosen: Selected[Backbone], of_backbone: Plan) -> None:
-        loading = _attempt("weights", partial(self._find_weights, chosen))
+        loading = _attempt("weights", partial(obtain, chosen, self.config, self.weights))
         self._fitted: Fitted | Failure | None = None
         for name, of_dataset in groupby(of_backbone, key=lambda cell: cell.dataset):
             if name not in self._data:
@@ -115,7 +116,9 @@ class Run:
         elif isinstance(data, Failure):
             self._fail(todo, data, loading)
         else:
-            self._compute(loading, data, self._without_indivisible(todo, loading, data))
+            possible = self._without_indivisible(todo, loading, data)
+            for kind in dict.fromkeys(kind_of(cell.similarity) for cell in possible):
+                self._compute(loading, data, [cell for cell in possible if kind_of(cell.similarity) == kind], kind)
 
     def _is_current(self, cell: Definition, chosen: Selected[Backbone], loading: Loading | Failure, data: Data) -> bool:
         """Whether the cell's record still says what computing it again would say.
@@ -127,7 +130,7 @@ class Run:
             return False
         sha256 = record.body["backbone"]["weights_sha256"] if isinstance(loading, Failure) else loading.sha256
         chosen = chosen if isinstance(loading, Failure) else loading.chosen
-        key = cells.descriptor_key(chosen, self.config, sha256, data.manifest.images_sha256)
+        key = cells.descriptor_key(chosen, self.config, sha256, data.manifest.images_sha256, kind_of(cell.similarity))
         return record.fingerprint == self._fingerprint(key, data, cell)
 
     def _fingerprint(self, key: dict[str, Any], data: Data, cell: Definition) -> str:
@@ -148,10 +151,8 @@ class Run:
                 kept.append(cell)
         return kept
 
-    def _compute(self, loading: Loading, data: Data, todo: Plan) -> None:
-        if not todo:
-            return
-        key = loading.key(data.manifest.images_sha256)
+    def _compute(self, loading: Loading, data: Data, todo: Plan, kind: DescriptorKind) -> None:
+        key = loading.key(data.manifest.images_sha256, kind)
         stored = self._described(loading, unique_images(data.split), key, todo[0])
         if isinstance(stored, Failure):
             self._fail(todo, stored, loading, data)
@@ -182,14 +183,6 @@ class Run:
                 else _attempt("background", partial(self.pipeline.fit, np.asarray(stored.descriptors)))
             )
         return self._fitted
-
-    def _find_weights(self, chosen: Selected[Backbone]) -> Loading:
-        random = self.config.weights == "random"
-        obtained = None if random else self.weights.obtain(chosen.item.weights)
-        settled = replace(chosen, item=chosen.item.settled(obtained.path if obtained else None))
-        if obtained is None:
-            return Loading(settled, self.config)
-        return Loading(settled, self.config, obtained.path, obtained.sha256, obtained.source)
 
     def _read(self, name: str) -> Data:
         dataset = self.datasets[name]
@@ -238,7 +231,7 @@ def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerp
     row_of = {image.id: row for row, image in enumerate(unique_images(data.split))}
 
     def rows(ids: Iterable[str]) -> NDArray[np.float32]:
-        return fitted.apply(np.asarray(stored.descriptors)[[row_of[i] for i in ids]])
+        return fitted.apply(_rows(np.asarray(stored.descriptors), [row_of[i] for i in ids]))
 
     queries = rows(image.id for image in data.split.queries)
     database = rows(image.id for image in data.split.database)
@@ -246,6 +239,12 @@ def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerp
     wanted, candidates = data.dataset.metrics, data.dataset.candidates
     evaluation = evaluate(queries, database, data.split, wanted, cell.similarity, offset, candidates)
     return Outcome(evaluation, fingerprint, stored, time.perf_counter() - started)
+
+
+def _rows(descriptors: NDArray[np.float32], wanted: Sequence[int]) -> NDArray[np.float32]:
+    """The wanted rows; those of a database follow each other, so they stay on disk, however large local ones are."""
+    first, last = wanted[0], wanted[-1] + 1
+    return descriptors[first:last] if list(wanted) == list(range(first, last)) else descriptors[list(wanted)]
 
 
 def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:

@@ -147,10 +147,9 @@ def test_the_dimension_is_that_of_the_last_projection() -> None:
 
 
 def test_a_record_tells_the_last_projection_and_the_norm() -> None:
-    assert Pipeline().described() == {"spec": "", "l2": True, "pca_dim": None, "whiten": False, "score_norm": None}
+    assert Pipeline().described() == {"spec": "", "pca_dim": None, "whiten": False, "score_norm": None}
     assert Pipeline.parse("pcaw64,pca32,l2,sn1[0,2]").described() == {
         "spec": "pcaw64,pca32,l2,sn1.0[0,2]",
-        "l2": True,
         "pca_dim": 32,
         "whiten": True,
         "score_norm": "sn1.0[0,2]",
