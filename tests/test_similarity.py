@@ -83,6 +83,15 @@ def test_equals_brute_force(spec: str, k: int) -> None:
     assert np.allclose(pairwise(q, x, similarity), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["positive", "of both signs", "heavy-tailed"])
+def test_long_sums_stay_close_to_float64(kind: str) -> None:
+    x = np.random.default_rng(12).normal(size=(60, 2048))
+    if kind != "of both signs":
+        x = np.abs(x) ** (3 if kind == "heavy-tailed" else 1)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    assert np.abs(pairwise(x, x, Similarity()) - unit @ unit.T).max() < 1e-5
+
+
 @pytest.mark.parametrize("spec", ["global", "chunked@8", "chunked@7[norm=chunk]", "chunked@tokens", "cross@tokens/2x2"])
 def test_blocks_threads_and_company_do_not_change_a_bit(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (16, 35) if "tokens" in spec else (560,)
