@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.errors import DescriptorError
 from bench.files import sha256_file
-from bench.similarity import Similarity, bounds, index, kernels, pruned, search, top_k
+from bench.similarity import Similarity, bounds, index, kernels, pruned, scan, search, top_k
 
 
 def uneven(n: int, d: int, seed: int) -> NDArray[np.float32]:
@@ -27,14 +27,14 @@ def require_equal(q: NDArray[np.floating], x: NDArray[np.floating], k: int, simi
         assert np.array_equal(found.indices, expected.indices) and np.array_equal(found.scores, expected.scores)
     if built.chunks is None:
         return False
-    scan, best = search.Scan(q, x, similarity), search._none_yet(len(q), k)
-    return pruned.Pruned(q, similarity, scan.shape, best.scores, best.indices).search(built.chunks, most=1)
+    shape, best = scan.Scan(q, x, similarity).shape, search._none_yet(len(q), k)
+    return pruned.Pruned(q, 0, len(q), similarity, shape, best.scores, best.indices).search(built.chunks, most=1)
 
 
 def plain(q: NDArray[np.floating], x: NDArray[np.floating], k: int, similarity: Similarity) -> search.TopK:
     """The search that looks at everything."""
     best = search._none_yet(len(q), k)
-    search._look_at_all(search.Scan(q, x, similarity), best)
+    search._look_at_all(scan.Scan(q, x, similarity), best)
     return search.ordered(best.scores, best.indices)
 
 
@@ -99,6 +99,7 @@ def test_threads_and_blocks_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pruned, "threads", lambda: 5)
     monkeypatch.setattr(search, "SORTING_COSTS_QUERIES", 0)
     monkeypatch.setattr(search, "TRIED_ROWS", 66)
+    monkeypatch.setattr(scan, "QUERY_BYTES", 4 * 128 * 50)
     monkeypatch.setattr(search, "SORTED_BYTES", 2**17)
     monkeypatch.setattr(pruned, "BLOCK_ROWS", 101)
     monkeypatch.setattr(pruned, "STAGES", (6,))

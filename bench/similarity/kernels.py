@@ -303,8 +303,8 @@ def scale(vectors: NDArray[np.floating], factors: NDArray[np.float64], out: NDAr
 
 
 @njit(nogil=True, cache=True)
-def pack(rows: NDArray[np.float32], panels: NDArray[np.float32]) -> None:
-    """Rows [N, D] into the lanes of panels [P, D, LANES]; the lanes left over stay as they are."""
+def pack(rows: NDArray[np.float32], panel: NDArray[np.float32]) -> None:
+    """Rows [n, D] into the first lanes of a panel [D, LANES]; the lanes left over stay as they are."""
     for row in range(len(rows)):
         for i in range(rows.shape[1]):
-            panels[row // LANES, i, row % LANES] = rows[row, i]
+            panel[i, row] = rows[row, i]

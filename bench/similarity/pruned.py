@@ -78,11 +78,13 @@ def sort_chunks(database: Vectors, similarity: Similarity, shape: Shape, first: 
 
 
 class Pruned:
-    """Queries whose best are kept in heaps [N, k], scores and indices, with the worst in front."""
+    """The queries first..last, whose best are kept in heaps [N, k], scores and indices, with the worst in front."""
 
     def __init__(
         self,
         queries: Vectors,
+        first: int,
+        last: int,
         similarity: Similarity,
         shape: Shape,
         scores: NDArray[np.float32],
@@ -90,8 +92,8 @@ class Pruned:
     ) -> None:
         from bench.similarity import bounds
 
-        share = -(-len(queries) // threads())
-        self._parts = [slice(a, min(a + share, len(queries))) for a in range(0, len(queries), share)]
+        share = -(-(last - first) // threads())
+        self._parts = [slice(a, min(a + share, last)) for a in range(first, last, share)]
         self._scores, self._indices, self._dimension = scores, indices, shape.dimension
         # how much a sum of d products, and the norms, may be off in float32
         self._slack = 1 + (shape.dimension + 8) * 2.0**-22

@@ -70,6 +70,11 @@ class Scan:
         self.queries, self.database, self.similarity = queries, database, similarity
         self.shape: Shape = shape_of(queries, database, similarity)
 
+    def query_blocks(self) -> list[tuple[int, int]]:
+        """Queries first..last that are in memory at once, normalised."""
+        at_once = max(1, QUERY_BYTES // (4 * self.shape.query_chunks * self.shape.dimension))
+        return [(first, min(first + at_once, len(self.queries))) for first in range(0, len(self.queries), at_once)]
+
     def limits(self, value: float) -> NDArray[np.float32]:
         """What a score of each query has to exceed [P, LANES]; lanes without a query never do."""
         from bench.similarity.kernels import LANES
@@ -106,9 +111,13 @@ class Scan:
     def _panels(self, first: int, last: int) -> NDArray[np.float32]:
         from bench.similarity import kernels
 
-        rows = normalised(self.queries[first:last], self.similarity, "queries", first).reshape(last - first, -1)
-        panels = np.zeros((-(-len(rows) // kernels.LANES), rows.shape[1], kernels.LANES), np.float32)
-        kernels.pack(rows, panels)
+        size = self.shape.query_chunks * self.shape.dimension
+        panels = np.zeros((-(-(last - first) // kernels.LANES), size, kernels.LANES), np.float32)
+        for panel in range(len(panels)):
+            begin = first + panel * kernels.LANES
+            block = self.queries[begin : min(begin + kernels.LANES, last)]
+            rows = normalised(block, self.similarity, "queries", begin)
+            kernels.pack(rows.reshape(len(rows), -1), panels[panel])
         return panels
 
     def _blocks(self, pool: ThreadPoolExecutor, first: int) -> Iterator[Block]:

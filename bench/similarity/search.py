@@ -1,5 +1,6 @@
 """Exact comparison of queries with a database: the best, all over a threshold, counts, all pairs."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,18 +87,17 @@ def _none_yet(n: int, k: int) -> TopK:
 
 
 def _prune(scan: Scan, best: TopK, most: float) -> bool:
-    """The best by bounds, the database sorted part by part; False where the first rows say that it does not pay."""
-    shape, n = scan.shape, len(scan.database)
-    pruned = Pruned(scan.queries, scan.similarity, shape, best.scores, best.indices)
-    in_memory = max(TRIED_ROWS, SORTED_BYTES // (4 * shape.database_chunks * shape.dimension))
-    parts = [
-        (0, min(TRIED_ROWS, n)),
-        *((first, min(first + in_memory, n)) for first in range(TRIED_ROWS, n, in_memory)),
-    ]
-    return all(
-        pruned.search(sort_chunks(scan.database, scan.similarity, shape, *part), np.inf if part[0] else most)
-        for part in parts
-    )
+    """The best by bounds, the database sorted part by part; False where its first rows say that it does not pay."""
+    n, n_chunks, d = len(scan.database), scan.shape.database_chunks, scan.shape.dimension
+    in_memory = max(TRIED_ROWS, SORTED_BYTES // (4 * n_chunks * (d + 4)))
+    starts = [0, *range(TRIED_ROWS, n, in_memory)]
+    for queries in scan.query_blocks():
+        pruned = Pruned(scan.queries, *queries, scan.similarity, scan.shape, best.scores, best.indices)
+        for first, last in itertools.pairwise([*starts, n]):
+            part = sort_chunks(scan.database, scan.similarity, scan.shape, first, last)
+            if not pruned.search(part, np.inf if first else most):
+                return False
+    return True
 
 
 def _look_at_all(scan: Scan, best: TopK) -> None:
@@ -128,7 +128,11 @@ class Index:
         require_k(k, self.database)
         if self.chunks is not None and k <= LARGEST_K:
             best = _none_yet(len(queries), k)
-            if Pruned(queries, self.similarity, scan.shape, best.scores, best.indices).search(self.chunks, most=1):
+            blocks = (
+                Pruned(queries, *rows, self.similarity, scan.shape, best.scores, best.indices)
+                for rows in scan.query_blocks()
+            )
+            if all(block.search(self.chunks, most=1) for block in blocks):
                 return ordered(best.scores, best.indices)
         best = _none_yet(len(queries), k)
         _look_at_all(scan, best)
