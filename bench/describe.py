@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench import cells, provenance
 from bench.descriptor import DescriptorKind
 from bench.errors import DescriptorError
-from bench.extract import GLOBAL, DType, extract
+from bench.extract import GLOBAL, DType, Throughput, extract
 from bench.interfaces import Backbone, ImageFile, Model
 from bench.plugins import Selected
 from bench.records import Config
@@ -70,21 +70,35 @@ def describe(
 
     Raises ImageError, DescriptorError (not comparable, another dimension than declared), OSError (full disk).
     """
-    backbone, config = loading.chosen.item, loading.config
-    kind = DescriptorKind.parse(key["descriptor"])
-
-    def keep(rows: NDArray[np.floating]) -> None:
-        if not kind.local and backbone.embed_dim not in (None, rows.shape[1]):
-            raise DescriptorError(f"{backbone.name} declares {backbone.embed_dim} dimensions, it gave {rows.shape[1]}")
-        filling.append(rows)
-
-    on_progress(0)
-    preprocess = cells.preprocessing(backbone, config)
     with store.filling(key, len(images)) as filling:
-        how = config.batch_size, workers, keep, on_progress, config.device, kind, key["dtype"]
-        speed = extract(loading.model, preprocess, images, *how)
-        hardware = provenance.hardware(config.device)
-        filling.finish(loading.model.n_parameters, speed, hardware, provenance.now())
+        filling.finish(*make(loading, images, key, filling.append, workers, on_progress))
     stored = store.find(key)
     assert stored is not None
     return stored
+
+
+def make(
+    loading: Loading,
+    images: Sequence[ImageFile],
+    key: Mapping[str, Any],
+    keep: Callable[[NDArray[np.floating]], Any],
+    workers: int,
+    on_progress: Callable[[int], Any],
+) -> tuple[int | None, Throughput, dict[str, Any], str]:
+    """Hands the descriptors of `images` that `key` tells to `keep`, batch by batch.
+
+    Returns how they were made: the number of parameters, the throughput, the hardware and the time (UTC).
+    Raises ImageError, DescriptorError.
+    """
+    backbone, config = loading.chosen.item, loading.config
+    kind = DescriptorKind.parse(key["descriptor"])
+
+    def checked(rows: NDArray[np.floating]) -> None:
+        if not kind.local and backbone.embed_dim not in (None, rows.shape[1]):
+            raise DescriptorError(f"{backbone.name} declares {backbone.embed_dim} dimensions, it gave {rows.shape[1]}")
+        keep(rows)
+
+    on_progress(0)
+    how = config.batch_size, workers, checked, on_progress, config.device, kind, key["dtype"]
+    speed = extract(loading.model, cells.preprocessing(backbone, config), images, *how)
+    return loading.model.n_parameters, speed, provenance.hardware(config.device), provenance.now()
