@@ -212,6 +212,6 @@ def _similarity(similarity: Similarity) -> dict[str, Any]:
         "descriptor": str(kind_of(similarity)),
         "chunks": similarity.chunks,
         "grid": list(similarity.grid) if similarity.grid else None,
-        "norm": similarity.norm,
+        "chunk_norm": similarity.norm if in_chunks else None,
         "cross": similarity.cross,
     }

@@ -81,7 +81,8 @@ def test_a_record_says_where_its_numbers_come_from(bench: Bench, small: Path, tm
     body = json.loads(path.read_text())
     assert body["schema_version"] == 2 and body["status"] == "ok" and body["error"] is None
     assert body["backbone"]["weights_sha256"].startswith("57934424")
-    similarity = {"spec": "chunked@16", "kind": "chunked", "chunks": 16, "chunk_norm": "vector", "cross": False}
+    chunked = {"spec": "chunked@16", "kind": "chunked", "chunks": 16, "chunk_norm": "vector"}
+    similarity = chunked | {"descriptor": "global", "grid": None, "cross": False}
     assert body["similarity"] == similarity and len(body["run_id"]) == 32
     assert body["preprocess"]["size"] == 256 and body["preprocess"]["query_crop"] is False
     assert body["search"] == {"metric": "cosine", "candidates": "full", "tie_rule": "pessimistic"}
