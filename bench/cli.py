@@ -92,6 +92,7 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
+    engine: Annotated[str, typer.Option(help="What describes images: local, ray or ray:HOST:PORT.")] = "local",
     seed: Annotated[int, typer.Option(help="Seed of random weights and samples.")] = 0,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take a sample of so many queries of each dataset, for a quick look.")
@@ -110,6 +111,7 @@ def run(
     """Score backbones on datasets; goes on where an earlier run of the same command stopped."""
     from bench import console, plugins, provenance
     from bench.background import Background
+    from bench.engines import Engine
     from bench.memory import keep_freed_memory
     from bench.paths import home
     from bench.postprocess import Pipeline
@@ -123,6 +125,7 @@ def run(
 
     keep_freed_memory()
     _load(plugin)
+    works = Engine.parse(engine)
     files = WeightsStore(Network(offline), weights_dir, allow_code)
     chosen = plugins.backbones.select(backbones)
     data = plugins.datasets.select(datasets)
@@ -152,8 +155,9 @@ def run(
     store = DescriptorStore(home() / "descriptors")
     store.require_writable()
     items = [c.item for c in data]
-    with console.watching() as watch:
-        prepared = Run(config, chosen, items, fitted_on, folder, store, files, workers, ["bench", *sys.argv[1:]], watch)
+    argv = ["bench", *sys.argv[1:]]
+    with works.connected() as cluster, console.watching() as watch:
+        prepared = Run(config, chosen, items, fitted_on, folder, store, files, workers, argv, watch, cluster)
         try:
             made = prepared.execute()
         except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,16 @@ from bench.records import Config
 from bench.store import DescriptorStore, Stored
 from bench.weights import WeightsStore
 
+if TYPE_CHECKING:
+    from bench.engines import Cluster
+
 
 @dataclass
 class Loading:
     """A backbone whose weights are here, loaded when the first descriptor is missing.
 
-    file, sha256, source: of its weights, None where it has none or they are random.
+    file, sha256, source: of its weights, None where it has none or they are random. cluster: whose workers describe
+    images, None for this process.
     """
 
     chosen: Selected[Backbone]
@@ -32,6 +36,7 @@ class Loading:
     file: Path | None = None
     sha256: str | None = None
     source: str | None = None
+    cluster: "Cluster | None" = None
 
     @cached_property
     def model(self) -> Model:
@@ -46,7 +51,9 @@ class Loading:
         return cells.descriptor_key(self.chosen, self.config, self.sha256, images_sha256, kind, dtype)
 
 
-def obtain(chosen: Selected[Backbone], config: Config, weights: WeightsStore) -> Loading:
+def obtain(
+    chosen: Selected[Backbone], config: Config, weights: WeightsStore, cluster: "Cluster | None" = None
+) -> Loading:
     """The backbone with its weights found or downloaded, and settled by them.
 
     Raises WeightsUnavailable, CheckpointError.
@@ -54,8 +61,8 @@ def obtain(chosen: Selected[Backbone], config: Config, weights: WeightsStore) ->
     obtained = None if config.weights == "random" else weights.obtain(chosen.item.weights)
     settled = replace(chosen, item=chosen.item.settled(obtained.path if obtained else None))
     if obtained is None:
-        return Loading(settled, config)
-    return Loading(settled, config, obtained.path, obtained.sha256, obtained.source)
+        return Loading(settled, config, cluster=cluster)
+    return Loading(settled, config, obtained.path, obtained.sha256, obtained.source, cluster)
 
 
 def describe(
@@ -99,6 +106,11 @@ def make(
         keep(rows)
 
     on_progress(0)
+    if loading.cluster is not None:
+        from bench.engines import extraction
+
+        made = extraction.extract(loading.cluster, loading, images, workers, checked, kind, key["dtype"], on_progress)
+        return made.n_parameters, made.throughput, dict(made.hardware), provenance.now()
     how = config.batch_size, workers, checked, on_progress, config.device, kind, key["dtype"]
     speed = extract(loading.model, cells.preprocessing(backbone, config), images, *how)
     return loading.model.n_parameters, speed, provenance.hardware(config.device), provenance.now()

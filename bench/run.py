@@ -15,6 +15,7 @@ from bench.background import Background, Loaded
 from bench.cells import Failure, Outcome, kind_of
 from bench.describe import Loading, describe, obtain
 from bench.descriptor import DescriptorKind
+from bench.engines import Cluster
 from bench.errors import DatasetUnavailable, WeightsUnavailable
 from bench.evaluate import evaluate
 from bench.interfaces import Backbone, Dataset, ImageFile, Split
@@ -66,6 +67,7 @@ class Run:
         workers: int,
         argv: list[str],
         watch: Watch,
+        cluster: Cluster | None = None,
     ) -> None:
         self.config = config
         self.backbones = {chosen.item.name: chosen for chosen in backbones}
@@ -78,6 +80,7 @@ class Run:
         self.workers = workers
         self.argv = argv
         self.watch = watch
+        self.cluster = cluster
         self._data: dict[str, Data | Failure] = {}
         self._settled = 0
 
@@ -96,7 +99,7 @@ class Run:
         return list(self.folder.records())
 
     def _run_backbone(self, chosen: Selected[Backbone], of_backbone: Plan) -> None:
-        loading = _attempt("weights", partial(obtain, chosen, self.config, self.weights))
+        loading = _attempt("weights", partial(obtain, chosen, self.config, self.weights, self.cluster))
         self._fitted: Fitted | Failure | None = None
         for name, of_dataset in groupby(of_backbone, key=lambda cell: cell.dataset):
             if name not in self._data:
@@ -198,8 +201,7 @@ class Run:
         """The descriptors under a key, from the store if they are there."""
         if stored := self.store.find(key):
             return stored
-        model = _attempt("weights", lambda: loading.model)
-        if isinstance(model, Failure):
+        if self.cluster is None and isinstance(model := _attempt("weights", lambda: loading.model), Failure):
             return model
         progress = partial(self.watch.images, cell, len(images))
         return _attempt("extract", partial(describe, loading, images, key, self.store, self.workers, progress))

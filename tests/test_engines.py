@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from typer.testing import CliRunner
 
 from bench import extract as extraction
+from bench.cli import app
 from bench.describe import Loading
 from bench.descriptor import DescriptorKind
 from bench.engines import Cluster, Engine
@@ -26,7 +28,7 @@ from bench.errors import BenchError, CheckpointError, DescriptorError, ImageErro
 from bench.extract import GLOBAL
 from bench.interfaces import Backbone, Descriptors, ImageFile, Model, Preprocess
 from bench.plugins import Selected, backbones, load_file
-from bench.records import Config
+from bench.records import Config, RunFolder
 from bench.similarity import Similarity, TopK, top_k
 from bench.similarity.prepare import Rows
 
@@ -369,3 +371,20 @@ def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         Engine.parse("ray").connected(),
     ):
         pass
+
+
+def test_a_run_on_ray_has_the_scores_of_one_machine(
+    cluster: Cluster, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pixels.py").write_text(PLUGIN)
+    scores = {}
+    for engine in ("local", "ray"):
+        monkeypatch.setenv("BENCH_HOME", str(tmp_path / engine))  # a store of its own
+        chosen = ["--backbones", "pixels_of_a_file", "--datasets", f"disc:{small}", "--engine", engine]
+        options = ["--plugin", str(tmp_path / "pixels.py"), "--output", str(tmp_path / f"run-{engine}")]
+        result = CliRunner().invoke(app, ["run", *chosen, *options])
+        assert result.exit_code == 0, result.output
+        (record, _) = RunFolder.existing(tmp_path / f"run-{engine}").records()
+        scores[engine] = record.body["metrics"]
+        assert (record.body["throughput"] is None) == (engine == "ray")  # a cluster's speed is not a machine's
+    assert scores["ray"] == scores["local"]
