@@ -1,0 +1,70 @@
+"""`search`: arguments and printing of a search of descriptors in descriptors."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from bench.similarity.approximate import Factory
+
+FLAT, FAISS = "flat", "faiss:"
+
+
+def search(
+    queries: Annotated[
+        str, typer.Option(help="Descriptors: .npy, .parquet[#COLUMN], a folder of them, or of img_emb and metadata.")
+    ],
+    database: Annotated[str, typer.Option(help="Descriptors to search in, in the same forms; may exceed memory.")],
+    output: Annotated[Path, typer.Option(help="New .parquet or .csv file; a .json beside it tells how it was made.")],
+    similarity: Annotated[str, typer.Option(help="One; see `list similarities`.")] = "global",
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many of the database for each query.")] = 20,
+    index: Annotated[
+        str, typer.Option(help="flat: exact; faiss:FACTORY[:PARAMETER=VALUE,...]: approximate, and judged.")
+    ] = FLAT,
+    seed: Annotated[int, typer.Option(help="Seed of the samples that train and judge an approximate index.")] = 0,
+) -> None:
+    """Find the most similar of a database for each query, both descriptors on disk."""
+    from bench import console
+    from bench import search as searching
+    from bench.similarity import Similarity
+    from bench.vectors import open_vectors
+
+    parsed, factory = Similarity.parse(similarity), _factory(index)
+    searching.require_writable(output)
+    asking, among = open_vectors(queries), open_vectors(database)
+    try:
+        outcome = (
+            searching.approximate(asking, among, parsed, top_k, factory, seed)
+            if factory
+            else searching.exact(asking, among, parsed, top_k)
+        )
+        searching.write(output, outcome.found, asking, among)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; nothing was kept") from None
+    what = {"queries": queries, "database": database, "similarity": str(parsed), "top_k": top_k, "index": index}
+    shapes = {"queries_shape": asking.shape, "database_shape": among.shape, "seed": seed}
+    searching.write_report(output, outcome, what | shapes)
+    lines = [f"top {top_k} of {len(among):,} by {parsed} for {len(asking):,} queries, {index}"]
+    lines.append(f"search: {outcome.speed.per_second:,.1f} queries/s")
+    if judged := outcome.judged:
+        sample = f"{judged.exact.queries:,} of {len(asking):,} queries, seed {seed}"
+        lines.append(f"exact search: {judged.exact.per_second:,.1f} queries/s; index built in {judged.build_s:,.2f} s")
+        lines.append(f"recall@{top_k}: {judged.recall:.4f} ({sample})")
+        if judged.short:
+            lines.append(f"fewer than {top_k} were found for {judged.short:,} queries")
+    for line in [*lines, f"written: {output}, {searching.report_file(output)}"]:
+        console.out.print(line, soft_wrap=True)
+
+
+def _factory(index: str) -> "Factory | None":
+    """None for an exact search. Raises UsageError for what is neither that nor an index of faiss."""
+    from bench.similarity.approximate import Factory
+
+    if index == FLAT:
+        return None
+    if not index.startswith(FAISS):
+        raise UsageError(f"there is no index '{index}': write {FLAT} or {FAISS}FACTORY, such as faiss:IVF256,Flat")
+    return Factory.parse(index.removeprefix(FAISS))
