@@ -1,7 +1,7 @@
 """Search of one set of descriptors in another, with what it found and how fast and how exact that was."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -11,13 +11,14 @@ import numpy as np
 from bench import provenance
 from bench.errors import UsageError
 from bench.files import write_atomic, write_json
-from bench.similarity import Similarity, TopK, top_k
+from bench.similarity import Similarity, TopK, rescore, top_k
 from bench.similarity.scan import threads
 from bench.vectors import Column, Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from bench.engines import Cluster
     from bench.similarity.approximate import Factory
 
 PACKAGES = ("faiss-cpu", "numba", "numpy", "pyarrow")
@@ -63,8 +64,25 @@ class Outcome:
 
 def exact(queries: Vectors, database: Vectors, similarity: Similarity, k: int) -> Outcome:
     """The k best of each query. Raises as `top_k` does."""
+    _warm_up(queries, database, similarity)
     found, speed = _timed(queries, database, similarity, k)
     return Outcome(found, speed)
+
+
+def exact_on(
+    cluster: "Cluster",
+    queries: Vectors,
+    opening: Callable[[], Vectors],
+    similarity: Similarity,
+    k: int,
+    on_progress: Callable[[int, int], Any],
+) -> Outcome:
+    """As `exact`, by the workers of a Ray cluster; raises as `bench.engines.search.top_k` does."""
+    from bench.engines import search as sharded
+
+    started = time.perf_counter()
+    found = sharded.top_k(cluster, queries[0 : len(queries)], opening, k, similarity, on_progress)
+    return Outcome(found, Speed(len(queries), time.perf_counter() - started))
 
 
 def approximate(
@@ -74,6 +92,7 @@ def approximate(
     from bench.similarity.approximate import build
 
     index = build(database, similarity, factory, seed)
+    _warm_up(queries, database, similarity)
     started = time.perf_counter()
     found = index.search(queries, k)
     speed = Speed(len(queries), time.perf_counter() - started)
@@ -90,6 +109,12 @@ def recall(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
     """The mean share of `wanted` [N, k] that is in the same row of `found` [N, k]."""
     hits = [np.isin(of_wanted, of_found).mean() for of_found, of_wanted in zip(found, wanted, strict=True)]
     return float(np.mean(hits))
+
+
+def _warm_up(queries: Vectors, database: Vectors, similarity: Similarity) -> None:
+    """Load the compiled code, which is none of the time of a search."""
+    top_k(queries[:1], database[:1], 1, similarity)
+    rescore(queries[:1], database, np.zeros((1, 1), np.int64), similarity)
 
 
 def _timed(queries: Any, database: Vectors, similarity: Similarity, k: int) -> tuple[TopK, Speed]:

@@ -1,5 +1,6 @@
 """Descriptors on disk, in the forms in which people have them, as one array that may be larger than memory."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from bench.vector_files import Shard, id_shards, npy, opened, parquet
 NPY, PARQUET = ".npy", ".parquet"
 #: The layout of clip-retrieval and img2dataset: two folders in one.
 EMBEDDINGS, METADATA = "img_emb", "metadata"
+#: What `bench embed` puts beside them, at the end and until then.
+WHOLE, PARTIAL = "meta.json", "partial.json"
 
 
 class Column:
@@ -175,6 +178,16 @@ def _alike(path: Path, shards: Sequence[Shard]) -> Sequence[Shard]:
     return full
 
 
+def _require_finished(folder: Path, rows: int) -> None:
+    """Raises DescriptorError where the files that `bench embed` adds to the layout say that there is more."""
+    if (folder / PARTIAL).exists():
+        raise DescriptorError(f"{folder} is not finished: run the command that makes it again, and it goes on")
+    if (folder / WHOLE).exists():
+        told = json.loads((folder / WHOLE).read_bytes()).get("rows", rows)
+        if told != rows:
+            raise DescriptorError(f"{folder} has {rows} descriptors, but its {WHOLE} says {told}: a shard is lost")
+
+
 def _layout(folder: Path) -> Vectors:
     """The layout of clip-retrieval; raises DescriptorError where embeddings and metadata do not belong together."""
     files, metadata = (
@@ -185,6 +198,7 @@ def _layout(folder: Path) -> Vectors:
         raise DescriptorError(f"{folder / EMBEDDINGS} holds no .npy files: it is not whole")
     _require_all(files)
     shards = [npy(file) for file in files]
+    _require_finished(folder, sum(shard.rows for shard in shards))
     if not metadata:
         return Vectors(_alike(folder, shards))
     numbers, described = ({file.stem.rpartition("_")[2].lstrip("0"): file for file in of} for of in (files, metadata))

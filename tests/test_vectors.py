@@ -243,6 +243,18 @@ def test_what_cannot_be_descriptors_is_told_in_a_sentence(name: str, tmp_path: P
     assert "\n" not in str(told.value)
 
 
+def test_a_folder_that_is_not_whole_by_its_own_account(tmp_path: Path) -> None:
+    layout(tmp_path, [X, X])
+    (tmp_path / "meta.json").write_text('{"rows": 12}')
+    assert len(open_vectors(str(tmp_path))) == 12
+    (tmp_path / "meta.json").write_text('{"rows": 18}')
+    with pytest.raises(DescriptorError, match="has 12 descriptors, but its meta.json says 18: a shard is lost"):
+        open_vectors(str(tmp_path))
+    (tmp_path / "meta.json").rename(tmp_path / "partial.json")
+    with pytest.raises(DescriptorError, match="is not finished"):
+        open_vectors(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("column", "sentence"),
     [
