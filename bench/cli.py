@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bench import cli_datasets, cli_make, cli_search
+from bench import cli_cache, cli_datasets, cli_embed, cli_make, cli_search
 from bench.errors import BenchError, Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(cli_make.app, name="make")
 app.add_typer(cli_datasets.app, name="datasets")
+app.add_typer(cli_cache.app, name="cache")
+app.command()(cli_embed.embed)
 app.command()(cli_search.search)
 
 

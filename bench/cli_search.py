@@ -1,5 +1,6 @@
 """`search`: arguments and printing of a search of descriptors in descriptors."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,27 +25,43 @@ def search(
     index: Annotated[
         str, typer.Option(help="flat: exact; faiss:FACTORY[:PARAMETER=VALUE,...]: approximate, and judged.")
     ] = FLAT,
+    engine: Annotated[str, typer.Option(help="What searches: local, ray or ray:HOST:PORT.")] = "local",
     seed: Annotated[int, typer.Option(help="Seed of the samples that train and judge an approximate index.")] = 0,
 ) -> None:
     """Find the most similar of a database for each query, both descriptors on disk."""
     from bench import console
     from bench import search as searching
+    from bench.engines import Engine
     from bench.similarity import Similarity
     from bench.vectors import open_vectors
 
-    parsed, factory = Similarity.parse(similarity), _factory(index)
+    parsed, factory, works = Similarity.parse(similarity), _factory(index), Engine.parse(engine)
+    if factory and works.on_ray:
+        raise UsageError(
+            f"--index {index} is searched by one machine: leave out --engine {engine}, or take --index flat"
+        )
     searching.require_writable(output)
     asking, among = open_vectors(queries), open_vectors(database)
     try:
-        outcome = (
-            searching.approximate(asking, among, parsed, top_k, factory, seed)
-            if factory
-            else searching.exact(asking, among, parsed, top_k)
-        )
+        with works.connected() as cluster, console.counting("rows") as progress:
+            if cluster:
+                opening = partial(open_vectors, database)
+                outcome = searching.exact_on(cluster, asking, opening, parsed, top_k, progress)
+            elif factory:
+                outcome = searching.approximate(asking, among, parsed, top_k, factory, seed)
+            else:
+                outcome = searching.exact(asking, among, parsed, top_k)
         searching.write(output, outcome.found, asking, among)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; nothing was kept") from None
-    what = {"queries": queries, "database": database, "similarity": str(parsed), "top_k": top_k, "index": index}
+    what = {
+        "queries": queries,
+        "database": database,
+        "similarity": str(parsed),
+        "top_k": top_k,
+        "index": index,
+        "engine": engine,
+    }
     shapes = {"queries_shape": asking.shape, "database_shape": among.shape, "seed": seed}
     searching.write_report(output, outcome, what | shapes)
     lines = [f"top {top_k} of {len(among):,} by {parsed} for {len(asking):,} queries, {index}"]

@@ -77,8 +77,13 @@ def describe(
 
     Raises ImageError, DescriptorError (not comparable, another dimension than declared), OSError (full disk).
     """
-    with store.filling(key, len(images)) as filling:
-        filling.finish(*make(loading, images, key, filling.append, workers, on_progress))
+    with store.filling(key, [image.id for image in images]) as filling:
+        if not filling.whole:  # another process may have made it meanwhile
+
+            def count(done: int) -> None:
+                on_progress(filling.done + done)
+
+            filling.finish(*make(loading, images[filling.done :], key, filling.append, workers, count))
     stored = store.find(key)
     assert stored is not None
     return stored

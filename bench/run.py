@@ -26,6 +26,7 @@ from bench.postprocess import Fitted, Pipeline
 from bench.records import Config, Record, RunFolder
 from bench.sample import limited
 from bench.similarity import Similarity
+from bench.similarity.prepare import Rows
 from bench.store import DescriptorStore, Stored
 from bench.weights import WeightsStore
 
@@ -183,7 +184,7 @@ class Run:
             self._fitted = (
                 stored
                 if isinstance(stored, Failure)
-                else _attempt("background", partial(self.pipeline.fit, np.asarray(stored.descriptors)))
+                else _attempt("background", partial(self.pipeline.fit, np.asarray(stored.descriptors[:], np.float32)))
             )
         return self._fitted
 
@@ -199,8 +200,8 @@ class Run:
         self, loading: Loading, images: Sequence[ImageFile], key: dict[str, Any], cell: Definition
     ) -> Stored | Failure:
         """The descriptors under a key, from the store if they are there."""
-        if stored := self.store.find(key):
-            return stored
+        if found := _attempt("extract", partial(self.store.find, key)):
+            return found
         if self.cluster is None and isinstance(model := _attempt("weights", lambda: loading.model), Failure):
             return model
         progress = partial(self.watch.images, cell, len(images))
@@ -233,7 +234,7 @@ def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerp
     row_of = {image.id: row for row, image in enumerate(unique_images(data.split))}
 
     def rows(ids: Iterable[str]) -> NDArray[np.float32]:
-        return fitted.apply(_rows(np.asarray(stored.descriptors), [row_of[i] for i in ids]))
+        return fitted.apply(_rows(stored.descriptors, [row_of[i] for i in ids]))
 
     queries = rows(image.id for image in data.split.queries)
     database = rows(image.id for image in data.split.database)
@@ -243,10 +244,11 @@ def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerp
     return Outcome(evaluation, fingerprint, stored, time.perf_counter() - started)
 
 
-def _rows(descriptors: NDArray[np.float32], wanted: Sequence[int]) -> NDArray[np.float32]:
-    """The wanted rows; those of a database follow each other, so they stay on disk, however large local ones are."""
+def _rows(descriptors: Rows, wanted: Sequence[int]) -> NDArray[np.float32]:
+    """The wanted rows; those of a database follow each other, so in one shard they stay on disk, however large."""
     first, last = wanted[0], wanted[-1] + 1
-    return descriptors[first:last] if list(wanted) == list(range(first, last)) else descriptors[list(wanted)]
+    in_order = list(wanted) == list(range(first, last))
+    return np.asarray(descriptors[first:last] if in_order else descriptors[np.array(wanted)], np.float32)
 
 
 def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:

@@ -1,33 +1,37 @@
-"""The descriptor store: a folder per key, whole or absent, checked when it is opened."""
+"""The descriptor store: a folder of shards per key, filled by one process at a time, checked when it is opened."""
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.extract import Throughput
-from bench.files import sha256_file, sha256_text, whole_folder, write_json
+from bench.files import sha256_text
+from bench.shards import WHOLE, Damaged, Meta, Writer, listing, open_shards
+from bench.similarity.prepare import Rows
 
-FORMAT = 1
+LOCKS = "locks"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Descriptors [N, D] float32, in the order of the images they were made from, and how they were made.
+    """Descriptors [N, D], or [N, T, d] of local ones, in the order of the images they were made from, and how.
 
+    They are a memory-mapped array, or where there are several shards, `bench.vectors.Vectors`.
     hardware, measured_utc: where and when the throughput was measured.
     """
 
-    descriptors: NDArray[np.float32]
+    descriptors: Rows
     n_parameters: int | None
     throughput: Throughput
     hardware: Mapping[str, Any]
@@ -35,10 +39,10 @@ class Stored:
 
 
 class DescriptorStore:
-    """Descriptors on disk under `root`.
+    """Descriptors on disk under `root`, which several processes may share.
 
     The key is the sha256 of what decides a value (`bench.cells.descriptor_key` gathers it), so an entry does not go
-    stale; one that is damaged is dropped and made again.
+    stale; of one that is damaged, or whose writer was killed, the shards before that are kept and the others made.
     """
 
     def __init__(self, root: Path) -> None:
@@ -57,63 +61,84 @@ class DescriptorStore:
     @staticmethod
     def key(parts: Mapping[str, Any]) -> str:
         """sha256 of the canonical JSON of `parts`."""
-        return sha256_text(json.dumps({"format": FORMAT, **parts}, sort_keys=True))
+        return sha256_text(json.dumps(dict(parts), sort_keys=True))
+
+    def lock(self, key: str) -> FileLock:
+        """Held by whoever writes or deletes the entry; the kernel lets go of it where a process is killed."""
+        (self.root / LOCKS).mkdir(parents=True, exist_ok=True)
+        return FileLock(self.root / LOCKS / f"{key}.lock")
 
     def find(self, parts: Mapping[str, Any]) -> Stored | None:
-        """The stored descriptors for `parts`, mapped from disk; None where there are none, or they are damaged."""
+        """The stored descriptors for `parts`, mapped from disk; None where there are none, or they are damaged.
+
+        Raises DescriptorError where a newer version has written them.
+        """
         folder = self.root / self.key(parts)
         try:
-            meta = json.loads((folder / "meta.json").read_text())
-            array = folder / "descriptors.npy"
-            if sha256_file(array) != meta["sha256"]:
-                raise ValueError("checksum")
-            descriptors = np.load(array, mmap_mode="r", allow_pickle=False)
-            throughput = Throughput(**meta["throughput"])
-            return Stored(descriptors, meta["n_parameters"], throughput, meta["hardware"], meta["measured_utc"])
-        except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError):
-            shutil.rmtree(folder, ignore_errors=True)  # what is left of a damaged entry, if there is one
+            opened = open_shards(folder)
+            found = Stored(opened.rows, **_details(opened.meta))
+        except (FileNotFoundError, Damaged):
             return None
+        with suppress(OSError):  # of another user's entry
+            os.utime(folder / WHOLE)  # used now
+        return found
 
     @contextmanager
-    def filling(self, parts: Mapping[str, Any], n_images: int) -> Iterator["Filling"]:
-        """An entry to be filled with the descriptors of `n_images` images; nothing is stored if the block fails.
+    def filling(self, parts: Mapping[str, Any], ids: Sequence[str]) -> Iterator["Filling"]:
+        """An entry to be filled with the descriptors of the images `ids`; waits while another process fills it.
 
-        Raises OSError (no permission, full disk).
+        Where the block fails, the shards that are whole are kept for the next time. Raises OSError (no permission,
+        full disk), DescriptorError where a newer version has written the entry.
         """
-        with whole_folder(self.root / self.key(parts)) as folder, (folder / "descriptors.npy").open("wb") as stream:
-            yield Filling(folder, stream, n_images, dict(parts))
+        key = self.key(parts)
+        with self.lock(key):
+            _drop_useless(self.root / key)
+            with Writer(self.root / key, parts) as writer:
+                yield Filling(writer, ids)
 
 
 class Filling:
-    """A store entry that is being written, row by row: memory does not grow with the number of images."""
+    """A store entry that is being written: memory does not grow with the number of images.
 
-    def __init__(self, folder: Path, stream: IO[bytes], n_images: int, parts: Mapping[str, Any]) -> None:
-        self._folder = folder
-        self._stream = stream
-        self._missing = n_images
-        self._parts = parts
+    done: so many images have their descriptors already. whole: all have, and nothing is to be added.
+    """
 
-    def append(self, rows: NDArray[np.float32]) -> None:
-        """The next descriptors [B, D]."""
-        if not self._stream.tell():
-            header = {"descr": "<f4", "fortran_order": False, "shape": (self._missing, rows.shape[1])}
-            np.lib.format.write_array_header_2_0(self._stream, header)
-        self._stream.write(np.ascontiguousarray(rows, "<f4").tobytes())
-        self._missing -= len(rows)
+    def __init__(self, writer: Writer, ids: Sequence[str]) -> None:
+        self._writer = writer
+        self._ids = ids
+        self._next = self.done = writer.done
+        self.whole = writer.whole
+
+    def append(self, rows: NDArray[np.floating]) -> None:
+        """The next descriptors [B, D] or [B, T, d]. Raises as `Writer.append`."""
+        self._writer.append(rows, self._ids[self._next : self._next + len(rows)])
+        self._next += len(rows)
 
     def finish(
         self, n_parameters: int | None, throughput: Throughput, hardware: Mapping[str, Any], measured_utc: str
     ) -> None:
-        """Flush the rows to disk and write how they were made."""
-        assert self._missing == 0
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        meta = {
-            "sha256": sha256_file(self._folder / "descriptors.npy"),
-            "n_parameters": n_parameters,
-            "throughput": asdict(throughput),
-            "hardware": dict(hardware),
-            "measured_utc": measured_utc,
-            "made_from": dict(self._parts),
-        }
-        write_json(self._folder / "meta.json", meta)
+        """Write the rows that are left and how they were made. Raises OSError."""
+        assert self._next == len(self._ids)
+        how = {"throughput": asdict(throughput), "hardware": dict(hardware), "measured_utc": measured_utc}
+        self._writer.finish(n_parameters=n_parameters, **how)
+
+
+def _details(meta: Meta) -> dict[str, Any]:
+    """The fields of `Stored` beside the descriptors. Raises Damaged."""
+    try:
+        told = {name: meta.details[name] for name in ("n_parameters", "hardware", "measured_utc")}
+        return told | {"throughput": Throughput(**meta.details["throughput"])}
+    except (KeyError, TypeError):
+        raise Damaged("what is told of the descriptors is damaged: make them again") from None
+
+
+def _drop_useless(folder: Path) -> None:
+    """Delete an entry that tells no shards that could be kept. Raises DescriptorError as `Meta.read`."""
+    try:
+        if (before := listing(folder)) is None:
+            raise Damaged(f"{folder} has no list of its shards")
+        meta = Meta.read(before)
+        if before.name == WHOLE:
+            _details(meta)
+    except Damaged:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
+from bench import cli_search
 from bench import extract as extraction
 from bench.cli import app
 from bench.describe import Loading
@@ -32,6 +34,8 @@ from bench.records import Config, RunFolder
 from bench.similarity import Similarity, TopK, top_k
 from bench.similarity.prepare import Rows
 
+search_app = typer.Typer()
+search_app.command()(cli_search.search)
 GAUSS = np.random.default_rng(0)
 
 
@@ -388,3 +392,25 @@ def test_a_run_on_ray_has_the_scores_of_one_machine(
         scores[engine] = record.body["metrics"]
         assert (record.body["throughput"] is None) == (engine == "ray")  # a cluster's speed is not a machine's
     assert scores["ray"] == scores["local"]
+
+
+def test_the_search_command_on_ray(cluster: Cluster, database: Path, tmp_path: Path) -> None:
+    found = {}
+    for engine in ("local", "ray"):
+        files = [
+            "--queries",
+            str(database),
+            "--database",
+            str(database),
+            "--output",
+            str(tmp_path / f"{engine}.parquet"),
+        ]
+        result = CliRunner().invoke(
+            search_app, [*files, "--similarity", "chunked@8", "--top-k", "3", "--engine", engine]
+        )
+        assert result.exit_code == 0, result.output
+        found[engine] = (tmp_path / f"{engine}.parquet").read_bytes()
+    assert found["ray"] == found["local"]
+    files[-1] = str(tmp_path / "other.csv")
+    result = CliRunner().invoke(search_app, [*files, "--index", "faiss:Flat", "--engine", "ray"])
+    assert isinstance(result.exception, UsageError) and "searched by one machine" in str(result.exception)

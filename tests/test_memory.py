@@ -32,7 +32,7 @@ def run(n_images, path, folder):
     files = [ImageFile(f"image{{n}}", Path(path)) for n in range(n_images)]
     key = {{"images": images_sha256(files, hashes(files))}}
     store = DescriptorStore(folder)
-    with store.filling(key, n_images) as filling:
+    with store.filling(key, [file.id for file in files]) as filling:
         speed = extract(Flat(), NATIVE, files, 32, 2, filling.append)
         filling.finish(0, speed, {{}}, "")
     return store.find(key).descriptors.shape

@@ -75,7 +75,7 @@ def test_the_scores_are_those_of_vectors_whitened_by_hand(
 ) -> None:
     ran = run(small, tmp_path / "out", "--postprocess", "pcaw16,l2", "--background", background)
     assert ran.exit_code == 0, ran.output
-    stored = [np.load(path) for path in (own_home / "descriptors").glob("*/descriptors.npy")]
+    stored = [np.load(path) for path in (own_home / "descriptors").glob("*/img_emb/*.npy")]
     fitted, own = sorted(stored, key=len, reverse=True)
     assert len(fitted) == 30
     mean = fitted.astype(float).mean(0)

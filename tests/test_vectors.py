@@ -248,7 +248,7 @@ def test_a_folder_that_is_not_whole_by_its_own_account(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text('{"rows": 12}')
     assert len(open_vectors(str(tmp_path))) == 12
     (tmp_path / "meta.json").write_text('{"rows": 18}')
-    with pytest.raises(DescriptorError, match="has 12 descriptors, but its meta.json says 18: a shard is lost"):
+    with pytest.raises(DescriptorError, match=r"has 12 descriptors, but its meta.json says 18: a shard is lost"):
         open_vectors(str(tmp_path))
     (tmp_path / "meta.json").rename(tmp_path / "partial.json")
     with pytest.raises(DescriptorError, match="is not finished"):

@@ -1,0 +1,239 @@
+"""`embed`: the layout it writes, what it goes on with after a kill, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import Result
+from numpy.typing import NDArray
+from PIL import Image
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from bench.cli import app
+from tests.conftest import ROOT
+
+PLUGIN = """
+import os, time
+import torch
+
+from bench.interfaces import Backbone, Descriptors, Preprocess, TRAINING_FREE, Weights
+from bench.plugins import register_backbone
+
+
+class Cells:
+    n_parameters = None
+
+    def __init__(self, times):
+        self.times = times
+
+    def describe(self, batch):
+        time.sleep(float(os.environ.get("SECONDS_A_BATCH", 0)))
+        cells = torch.nn.functional.avg_pool2d(batch.float(), 2).flatten(2).transpose(1, 2)
+        return Descriptors(cells.flatten(1).repeat(1, self.times), cells)
+
+
+class CellsBackbone(Backbone):
+    def load(self, device, weights_file):
+        return Cells(self.embed_dim // 48)
+
+
+SQUASHED = Preprocess("squash", 8, None, "bilinear", None, None)
+
+
+@register_backbone()
+def cells() -> Backbone:
+    return CellsBackbone("cells", "means of squares", 48, SQUASHED, Weights(TRAINING_FREE, "", "none"))
+
+
+@register_backbone()
+def wide() -> Backbone:
+    return CellsBackbone("wide", "the same 400 times", 19200, SQUASHED, Weights(TRAINING_FREE, "", "none"))
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Forty images in two folders."""
+    for number in range(40):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(1, 256, (16, 16, 3), np.uint8)).save(path)
+    return tmp_path / "photos"
+
+
+def arguments(images: Path | str, output: Path, *more: object) -> list[str]:
+    plugin = output.parent / "plugin.py"
+    plugin.write_text(PLUGIN)
+    options = ["--images", images, "--output", output, "--plugin", plugin, "--backbone", "cells", *more]
+    return ["embed", *map(str, options)]
+
+
+def embed(images: Path | str, output: Path, *more: object) -> Result:
+    return CliRunner().invoke(app, arguments(images, output, *more))
+
+
+def rows(folder: Path) -> NDArray[np.floating]:
+    return np.concatenate([np.load(path, allow_pickle=False) for path in sorted((folder / "img_emb").glob("*.npy"))])
+
+
+def names(folder: Path) -> list[str]:
+    shards = sorted((folder / "metadata").glob("*.parquet"))
+    return [name for path in shards for name in parquet.read_table(path)["image_path"].to_pylist()]
+
+
+def expected(path: Path) -> NDArray[np.float64]:
+    """Cells [16, 3] of an image by pillow and numpy alone."""
+    pixels = np.asarray(Image.open(path).convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)).astype(np.float64)
+    return pixels.reshape(4, 2, 4, 2, 3).mean((1, 3)).reshape(16, 3)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("options", "take"),
+    [
+        ((), lambda cells: cells.ravel()),
+        (("--dtype", "float16"), lambda cells: cells.ravel()),
+        (("--descriptor", "local"), lambda cells: cells),
+        (
+            ("--descriptor", "local/2x1", "--dtype", "float16"),
+            lambda cells: cells.reshape(2, 2, 4, 3).mean((1, 2)),
+        ),
+    ],
+)
+def test_rows_and_names_are_those_of_the_images(
+    options: tuple[str, ...], take: Callable[[NDArray[np.float64]], NDArray[np.float64]], photos: Path, tmp_path: Path
+) -> None:
+    ran = embed(photos, tmp_path / "out", *options)
+    assert ran.exit_code == 0 and "descriptors of 40 images" in ran.output, ran.output
+    found, named = rows(tmp_path / "out"), names(tmp_path / "out")
+    assert named == sorted(str(path.relative_to(photos)) for path in photos.rglob("*.png"))
+    assert found.dtype == ("float16" if "float16" in options else "float32")
+    wanted = np.stack([take(expected(photos / name)) for name in named])
+    assert found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-3)
+
+
+def test_shards_and_parquet_files_are_read(photos: Path, tmp_path: Path) -> None:
+    paths = sorted(photos.rglob("*.png"))[:5]
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for path in paths:
+            tar.add(path, path.name)
+    table = pa.table({"image": [{"bytes": path.read_bytes(), "path": path.name} for path in paths]})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    wanted = np.stack([expected(path).ravel() for path in paths])
+    for source in ("x.tar", "x.parquet"):
+        assert embed(tmp_path / source, tmp_path / f"of-{source}").exit_code == 0
+        assert np.allclose(rows(tmp_path / f"of-{source}"), wanted, rtol=1e-3)
+    assert names(tmp_path / "of-x.tar") == [f"x.tar/{path.name}" for path in paths]
+
+
+def test_a_killed_process_goes_on_to_the_same_files(photos: Path, tmp_path: Path) -> None:
+    """Killed when the second shard is there, and the first is listed for sure."""
+    options = "--batch-size", "4", "--backbone", "wide"
+    whole = embed(photos, tmp_path / "whole", *options)
+    assert whole.exit_code == 0
+    assert len(list((tmp_path / "whole" / "img_emb").iterdir())) >= 3
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "bench", *arguments(photos, killed, *options)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SECONDS_A_BATCH": "0.2"})
+    while process.poll() is None and len(list(killed.glob("metadata/*.parquet"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and not (killed / "meta.json").exists()
+    first = killed / "img_emb" / "img_emb_0000.npy"
+    written = first.stat().st_mtime_ns
+    assert embed(photos, killed, *options).exit_code == 0
+    for part in ("img_emb", "metadata"):
+        assert files(tmp_path / "whole" / part) == files(killed / part)
+    assert sorted(path.name for path in killed.iterdir()) == ["img_emb", "meta.json", "metadata"]
+    assert first.stat().st_mtime_ns == written
+
+
+def test_what_is_there_is_not_made_again(photos: Path, tmp_path: Path) -> None:
+    embed(photos, tmp_path / "out")
+    before = files(tmp_path / "out")
+    ran = embed(photos, tmp_path / "out")
+    assert ran.exit_code == 0 and files(tmp_path / "out") == before
+    assert json.loads(before["meta.json"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--descriptor", "local"),
+        ("--dtype", "float16"),
+        ("--preprocess", "squash:6"),
+        ("--preprocess", "official+draft"),
+    ],
+)
+def test_other_settings_are_refused_and_change_nothing(options: tuple[str, ...], photos: Path, tmp_path: Path) -> None:
+    embed(photos, tmp_path / "out")
+    before = files(tmp_path / "out")
+    ran = embed(photos, tmp_path / "out", *options)
+    assert f"{tmp_path / 'out'} holds descriptors made from something else" in str(ran.exception)
+    assert files(tmp_path / "out") == before
+
+
+def test_a_changed_image_is_refused_and_a_folder_of_something_else_as_well(photos: Path, tmp_path: Path) -> None:
+    embed(photos, tmp_path / "out")
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(photos / "a" / "00.png")
+    assert "made from something else" in str(embed(photos, tmp_path / "out").exception)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    assert f"{tmp_path / 'mine'} is not empty" in str(embed(photos, tmp_path / "mine").exception)
+    assert files(tmp_path / "mine") == {"file": b"mine"}
+    told = f"{tmp_path / 'mine' / 'file'} is a file; choose another --output"
+    assert told in str(embed(photos, tmp_path / "mine" / "file").exception)
+
+
+def test_a_wrong_image_is_named_and_nothing_is_left(photos: Path, tmp_path: Path) -> None:
+    (photos / "b" / "39.png").write_bytes((photos / "b" / "39.png").read_bytes()[:100])
+    ran = embed(photos, tmp_path / "out", "--batch-size", "4")
+    told = str(ran.exception)
+    assert f"the image {photos / 'b' / '39.png'} can't be read" in told and "\n" not in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--backbone", "color,pdq"), "'color,pdq' is 2 backbones: name one"),
+        (("--descriptor", "local/7"), "there is no descriptor 'local/7': write global, local, local/HxW"),
+        (("--preprocess", "draft"), "there is no preprocessing 'draft'"),
+        (("--backbone", "color", "--descriptor", "local"), "the backbone has no local descriptors"),
+    ],
+)
+def test_a_wrong_call_is_told(options: tuple[str, ...], told: str, photos: Path, tmp_path: Path) -> None:
+    ran = embed(photos, tmp_path / "out", *options)
+    assert told in str(ran.exception) and not (tmp_path / "out").exists()
+
+
+def test_two_processes_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", *arguments(photos, tmp_path / "out", "--batch-size", "1")]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SECONDS_A_BATCH": "5"})
+    try:
+        while process.poll() is None and not (tmp_path / "out").exists():
+            time.sleep(0.02)
+        told = str(embed(photos, tmp_path / "out").exception)
+    finally:
+        process.kill()
+        process.wait()
+    assert told == f"another process is writing to {tmp_path / 'out'}: wait for it, or choose another --output"
