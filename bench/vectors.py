@@ -1,6 +1,5 @@
 """Descriptors on disk, in the forms in which people have them, as one array that may be larger than memory."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +15,6 @@ from bench.vector_files import Shard, id_shards, npy, opened, parquet
 NPY, PARQUET = ".npy", ".parquet"
 #: The layout of clip-retrieval and img2dataset: two folders in one.
 EMBEDDINGS, METADATA = "img_emb", "metadata"
-#: What `bench embed` puts beside them, at the end and until then.
-WHOLE, PARTIAL = "meta.json", "partial.json"
 
 
 class Column:
@@ -180,10 +177,12 @@ def _alike(path: Path, shards: Sequence[Shard]) -> Sequence[Shard]:
 
 def _require_finished(folder: Path, rows: int) -> None:
     """Raises DescriptorError where the files that `bench embed` adds to the layout say that there is more."""
+    from bench.shards import PARTIAL, WHOLE, Meta  # which opens its rows by this module
+
     if (folder / PARTIAL).exists():
         raise DescriptorError(f"{folder} is not finished: run the command that makes it again, and it goes on")
     if (folder / WHOLE).exists():
-        told = json.loads((folder / WHOLE).read_bytes()).get("rows", rows)
+        told = Meta.read(folder / WHOLE).rows
         if told != rows:
             raise DescriptorError(f"{folder} has {rows} descriptors, but its {WHOLE} says {told}: a shard is lost")
 

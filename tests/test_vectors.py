@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench import vector_files
 from bench.errors import DescriptorError, UsageError
+from bench.shards import Meta, Shard
 from bench.vectors import open_vectors
 
 DTYPES = (np.float16, np.float32, np.float64)
@@ -245,10 +246,12 @@ def test_what_cannot_be_descriptors_is_told_in_a_sentence(name: str, tmp_path: P
 
 def test_a_folder_that_is_not_whole_by_its_own_account(tmp_path: Path) -> None:
     layout(tmp_path, [X, X])
-    (tmp_path / "meta.json").write_text('{"rows": 12}')
+    account = Meta({"backbone": "any"}, (4,), "float32", (Shard(6, "", ""), Shard(6, "", "")))
+    account.write(tmp_path / "meta.json")
     assert len(open_vectors(str(tmp_path))) == 12
-    (tmp_path / "meta.json").write_text('{"rows": 18}')
-    with pytest.raises(DescriptorError, match=r"has 12 descriptors, but its meta.json says 18: a shard is lost"):
+    for name in ("img_emb/img_emb_1.npy", "metadata/metadata_1.parquet"):
+        (tmp_path / name).unlink()
+    with pytest.raises(DescriptorError, match=r"has 6 descriptors, but its meta.json says 12: a shard is lost"):
         open_vectors(str(tmp_path))
     (tmp_path / "meta.json").rename(tmp_path / "partial.json")
     with pytest.raises(DescriptorError, match="is not finished"):
