@@ -34,7 +34,7 @@ def require_equal(q: NDArray[np.floating], x: NDArray[np.floating], k: int, simi
 def plain(q: NDArray[np.floating], x: NDArray[np.floating], k: int, similarity: Similarity) -> search.TopK:
     """The search that looks at everything."""
     best = search._none_yet(len(q), k)
-    search._look_at_all(scan.Scan(q, x, similarity), best)
+    best = search._look_at_all(scan.Scan(q, x, similarity), k)
     return search.ordered(best.scores, best.indices)
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bench.similarity.kernels import LANES, ROWS, _put, _tile, _worse
+from bench.similarity.kernels import LANES, ROWS, _put, _tile, _worse, zeros
 
 #: Of kernels.py, whose functions are compiled into these: numba keeps compiled code by the date of this file alone, so
 #: that it has to change with the other.
-KERNELS_SHA256 = "4b1b3ebb6f37358ecc83f389fd2ffc24738e58931ddc944939d500eeb476296e"
+KERNELS_SHA256 = "b99c328ad0924a1a4313d9b6b1f2b1af39e79b1affea4a839167504f4c370644"
 
 #: Norms are sorted by so many classes, which is enough: bounds are exact whatever the order.
 CLASSES = 4096
@@ -109,9 +109,9 @@ def search(
     """
     n_chunks, _, d = store.shape
     reach = np.empty(len(queries), np.int64)
-    panel = np.zeros((1, d, LANES), np.float32)
+    panel = zeros(d, LANES).reshape(1, d, LANES)
     limits = np.empty((1, LANES), np.float32)
-    state = np.empty((ROWS, LANES), np.float32)
+    state = zeros(ROWS, LANES)
     strength = np.empty(n_chunks)
     for chunk in range(n_chunks):
         strength[chunk] = bounds[chunk, begin] * norms[chunk].sum()

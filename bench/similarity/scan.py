@@ -1,24 +1,26 @@
 """Queries against a database, block by block, by all threads.
 
-A block of database rows is read and normalised, then every thread multiplies it with its share of the queries. What is
-in memory beside the results is one block, the normalised queries (in parts of QUERY_BYTES), and nothing that grows with
-the database. Every score is computed by the same chain of operations (`kernels`), so results do not depend on the size
-of blocks, the number of threads, or what else is compared.
+Every thread takes the next block of database rows, normalises it, multiplies it with all queries, and goes on without
+waiting for the others. What is in memory beside the results is a block a thread, the normalised queries (in parts of
+QUERY_BYTES), and nothing that grows with the database. Every score is computed by the same chain of operations
+(`kernels`), so results do not depend on the size of blocks, the number of threads, or what else is compared.
 """
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import DescriptorError
 from bench.similarity.prepare import Shape, Vectors, floats, normalise, normalised, shape_of
 from bench.similarity.spec import Similarity
+
+Found = TypeVar("Found")
 
 #: Database rows in a block, if they take no more than BLOCK_BYTES.
 BLOCK_ROWS = 504
@@ -28,39 +30,54 @@ QUERY_BYTES = 2**27
 
 @dataclass(frozen=True)
 class Block:
-    """n_rows normalised database rows from row `start` on, in `rows` [B, D], B a multiple of a tile's height."""
+    """n_rows normalised database rows from row `start` on, in `rows` [B, D], B a multiple of a tile's height.
+
+    state [B, LANES], over [B / ROWS]: room for what kernels find of it.
+    """
 
     start: int
     n_rows: int
     rows: NDArray[np.float32]
+    state: NDArray[np.float32]
+    over: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Part:
-    """The queries first..last, which one thread compares: their panels, and room of its own for a block's scores."""
+    """The queries first..last, which are compared at once, in panels [P, D, LANES]."""
 
     first: int
     last: int
     panels: NDArray[np.float32]
     slices: NDArray[np.int64]
     dimension: int
-    room: list[Any]
-
-    @property
-    def of_panels(self) -> slice:
-        """Its panels among those of all queries."""
-        from bench.similarity.kernels import LANES
-
-        return slice(self.first // LANES, self.first // LANES + len(self.panels))
 
     def operands(self, block: Block) -> tuple[Any, ...]:
         """What every kernel takes first."""
-        from bench.similarity import kernels
+        return block.rows, self.panels, 0, len(self.panels), self.slices, self.dimension, block.state, block.over
 
-        n = len(block.rows)
-        if not self.room or len(self.room[0]) < n:
-            self.room[:] = np.empty((n, kernels.LANES), np.float32), np.empty(n // kernels.ROWS, np.bool_)
-        return block.rows, self.panels, 0, len(self.panels), self.slices, self.dimension, *self.room
+    def limits(self, value: float) -> NDArray[np.float32]:
+        """What a score of each query has to exceed [P, LANES]; lanes without a query never do."""
+        limits = np.full((len(self.panels), self.panels.shape[2]), np.inf, np.float32)
+        limits.reshape(-1)[: self.last - self.first] = value
+        return limits
+
+
+@dataclass
+class _Hand:
+    """What deals the blocks out, by their first rows, to one thread at a time."""
+
+    starts: Iterator[int]
+    lock: Lock = field(default_factory=Lock)
+    failed: dict[int, Exception] = field(default_factory=dict)
+
+    def next(self) -> int | None:
+        with self.lock:
+            return next(self.starts, None)
+
+    def stop(self) -> None:
+        with self.lock:
+            self.starts = iter(())
 
 
 class Scan:
@@ -75,67 +92,69 @@ class Scan:
         at_once = max(1, QUERY_BYTES // (4 * self.shape.query_chunks * self.shape.dimension))
         return [(first, min(first + at_once, len(self.queries))) for first in range(0, len(self.queries), at_once)]
 
-    def limits(self, value: float) -> NDArray[np.float32]:
-        """What a score of each query has to exceed [P, LANES]; lanes without a query never do."""
-        from bench.similarity.kernels import LANES
+    def visit(self, look: Callable[[Part, Iterator[Block]], Found]) -> Iterator[list[Found]]:
+        """For each part of the queries, what `look` returns in every thread: it gets some of the blocks, in order.
 
-        limits = np.full((-(-len(self.queries) // LANES), LANES), np.inf, np.float32)
-        limits.reshape(-1)[: len(self.queries)] = value
-        return limits
-
-    def visit(self, work: Callable[[Part, Block], None], first: int = 0) -> None:
-        """Calls `work` for all parts of the queries and all blocks of the database from row `first` on.
-
-        Blocks come in order, parts at once.
+        Raises DescriptorError for the first row that can't be compared.
         """
         with ThreadPoolExecutor(threads(), thread_name_prefix="similarity") as pool:
-            for parts in self._parts(pool):
-                for block in self._blocks(pool, first):
-                    list(pool.map(work, parts, itertools.repeat(block)))
+            for part in self._parts(pool):
+                hand = _Hand(iter(range(0, len(self.database), self._block_rows())))
+                try:
+                    tasks = [pool.submit(look, part, self._blocks(hand)) for _ in range(threads())]
+                    wait(tasks)
+                finally:
+                    hand.stop()
+                if hand.failed:  # blocks are dealt in order, so an earlier bad row is in an earlier one of these
+                    raise hand.failed[min(hand.failed)]
+                yield [task.result() for task in tasks]
 
-    def _parts(self, pool: ThreadPoolExecutor) -> Iterator[list[Part]]:
-        """Parts for all threads, as many queries at once as memory is meant to hold."""
-        from bench.similarity import kernels
+    def _parts(self, pool: ThreadPoolExecutor) -> Iterator[Part]:
+        """The queries, as many at once as memory is meant to hold."""
+        from bench.similarity.kernels import LANES, zeros
 
         size = self.shape.query_chunks * self.shape.dimension
-        at_once = max(threads(), QUERY_BYTES // (4 * size * kernels.LANES))
-        n_panels = -(-len(self.queries) // kernels.LANES)
+        at_once = max(1, QUERY_BYTES // (4 * size * LANES)) * LANES
         slices = self.shape.slices(self.similarity)
-        for first_panel in range(0, n_panels, at_once):
-            last_panel = min(first_panel + at_once, n_panels)
-            bounds = np.linspace(first_panel, last_panel, threads() + 1).round().astype(int) * kernels.LANES
-            starts = [(a, min(b, len(self.queries))) for a, b in itertools.pairwise(bounds.tolist()) if a < b]
-            panels = pool.map(lambda of: self._panels(*of), starts)
-            yield [Part(*of, p, slices, self.shape.dimension, []) for of, p in zip(starts, panels, strict=True)]
+        for first in range(0, len(self.queries), at_once):
+            last = min(first + at_once, len(self.queries))
+            panels = zeros(-(-(last - first) // LANES) * size, LANES).reshape(-1, size, LANES)
+            list(pool.map(self._pack, panels, range(first, last, LANES)))
+            yield Part(first, last, panels, slices, self.shape.dimension)
 
-    def _panels(self, first: int, last: int) -> NDArray[np.float32]:
+    def _pack(self, panel: NDArray[np.float32], first: int) -> None:
+        """The queries from `first` on into their panel [D, LANES]."""
         from bench.similarity import kernels
 
-        size = self.shape.query_chunks * self.shape.dimension
-        panels = np.zeros((-(-(last - first) // kernels.LANES), size, kernels.LANES), np.float32)
-        for panel in range(len(panels)):
-            begin = first + panel * kernels.LANES
-            block = self.queries[begin : min(begin + kernels.LANES, last)]
-            rows = normalised(block, self.similarity, "queries", begin)
-            kernels.pack(rows.reshape(len(rows), -1), panels[panel])
-        return panels
+        block = self.queries[first : first + kernels.LANES]
+        rows = normalised(block, self.similarity, "queries", first)
+        kernels.pack(rows.reshape(len(rows), -1), panel)
 
-    def _blocks(self, pool: ThreadPoolExecutor, first: int) -> Iterator[Block]:
+    def _block_rows(self) -> int:
+        """Rows of a block, a multiple of a tile's height: few enough for every thread to get some."""
         from bench.similarity.kernels import ROWS
 
         size = self.shape.database_chunks * self.shape.dimension
-        n = max(ROWS, min(BLOCK_ROWS, BLOCK_BYTES // (4 * size)) // ROWS * ROWS)
-        rows = np.zeros((n, size), np.float32)
-        for start in range(first, len(self.database), n):
-            # read by one thread: a database need not bear several readers
-            block = floats(self.database, start, min(start + n, len(self.database)))
-            share = -(-len(block) // threads())
-            begins = range(0, len(block), share)
-            into = [rows[begin : min(begin + share, len(block))] for begin in begins]
-            of_share = [block[begin : begin + share] for begin in begins]
-            into_rows = partial(normalise, self.similarity, "database")
-            list(pool.map(into_rows, [start + begin for begin in begins], of_share, into))
-            yield Block(start, len(block), rows[: -(-len(block) // ROWS) * ROWS])
+        share = -(-len(self.database) // threads())
+        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * size), share + ROWS - 1) // ROWS) * ROWS
+
+    def _blocks(self, hand: _Hand) -> Iterator[Block]:
+        """One thread's blocks; what they hold is overwritten by the next."""
+        from bench.similarity.kernels import LANES, ROWS, zeros
+
+        n = self._block_rows()
+        rows = zeros(n, self.shape.database_chunks * self.shape.dimension)
+        state, over = zeros(n, LANES), np.empty(n // ROWS, np.bool_)
+        while (start := hand.next()) is not None:
+            try:
+                with hand.lock:  # a database need not bear several readers
+                    block = floats(self.database, start, min(start + n, len(self.database)))
+                normalise(self.similarity, "database", start, block, rows[: len(block)])
+            except DescriptorError as error:
+                hand.failed[start] = error
+                hand.stop()
+                return
+            yield Block(start, len(block), rows[: -(-len(block) // ROWS) * ROWS], state, over)
 
 
 def threads() -> int:

@@ -1,7 +1,7 @@
 """Exact comparison of queries with a database: the best, all over a threshold, counts, all pairs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,8 +60,7 @@ def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -
     best = _none_yet(len(queries), k)
     most = 0.9 - SORTING_COSTS_QUERIES / len(queries)
     if most <= 0 or k > LARGEST_K or not can_be_sorted(similarity, scan.shape) or not _prune(scan, best, most):
-        best = _none_yet(len(queries), k)
-        _look_at_all(scan, best)
+        return _look_at_all(scan, k)
     return ordered(best.scores, best.indices)
 
 
@@ -75,9 +74,7 @@ def _by_device(scan: Scan, k: int) -> TopK:
     best = TopK(found.scores[:, :k].copy(), found.indices[:, :k].copy())
     if not sure.all():
         unsure = np.flatnonzero(~sure)
-        again = _none_yet(len(unsure), k)
-        _look_at_all(Scan(queries[unsure], database, similarity), again)
-        again = ordered(again.scores, again.indices)
+        again = _look_at_all(Scan(queries[unsure], database, similarity), k)
         best.scores[unsure], best.indices[unsure] = again.scores, again.indices
     return best
 
@@ -100,18 +97,19 @@ def _prune(scan: Scan, best: TopK, most: float) -> bool:
     return True
 
 
-def _look_at_all(scan: Scan, best: TopK) -> None:
-    """Every row against the heaps of the best, of which the worst is in front."""
+def _look_at_all(scan: Scan, k: int) -> TopK:
+    """The best of all rows: every thread keeps those of its blocks."""
     from bench.similarity import kernels
 
-    limits = scan.limits(-np.inf)
+    def look(part: Part, blocks: Iterator[Block]) -> TopK:
+        # heaps with the worst in front, which is the limit
+        best, limits = _none_yet(part.last - part.first, k), part.limits(-np.inf)
+        for block in blocks:
+            kernels.keep_best(*part.operands(block), block.n_rows, block.start, limits, best.scores, best.indices)
+        return best
 
-    def keep(part: Part, block: Block) -> None:
-        mine = slice(part.first, part.last)
-        of_block = block.n_rows, block.start, limits[part.of_panels], best.scores[mine], best.indices[mine]
-        kernels.keep_best(*part.operands(block), *of_block)
-
-    scan.visit(keep)
+    parts = [merge(found, k) for found in scan.visit(look)]
+    return TopK(np.concatenate([part.scores for part in parts]), np.concatenate([part.indices for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -134,9 +132,7 @@ class Index:
             )
             if all(block.search(self.chunks, most=1) for block in blocks):
                 return ordered(best.scores, best.indices)
-        best = _none_yet(len(queries), k)
-        _look_at_all(scan, best)
-        return ordered(best.scores, best.indices)
+        return _look_at_all(scan, k)
 
 
 def index(database: Vectors, similarity: Similarity) -> Index:
@@ -164,20 +160,21 @@ def range_search(queries: Vectors, database: Vectors, threshold: float, similari
     scan = Scan(queries, database, similarity)
     least = np.float32(threshold)
     least = least if float(least) >= threshold else np.nextafter(least, np.float32(np.inf))
-    limits = scan.limits(float(np.nextafter(least, np.float32(-np.inf))))
-    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    under = float(np.nextafter(least, np.float32(-np.inf)))
 
-    def keep(part: Part, block: Block) -> None:
-        room = ROOM
-        while True:
-            scores, pairs = np.empty(room, np.float32), np.empty((room, 2), np.int64)
-            n = kernels.keep_over(*part.operands(block), block.n_rows, limits[part.of_panels], scores, pairs)
-            if n <= room:
-                break
-            room = n
-        found.append((pairs[:n] + np.array((part.first, block.start)), scores[:n].copy()))
+    def look(part: Part, blocks: Iterator[Block]) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        limits, found, room = part.limits(under), [], ROOM
+        for block in blocks:
+            while True:
+                scores, pairs = np.empty(room, np.float32), np.empty((room, 2), np.int64)
+                n = kernels.keep_over(*part.operands(block), block.n_rows, limits, scores, pairs)
+                if n <= room:
+                    break
+                room = n
+            found.append((pairs[:n] + np.array((part.first, block.start)), scores[:n].copy()))
+        return found
 
-    scan.visit(keep)
+    found = itertools.chain(*(of_thread for of_part in scan.visit(look) for of_thread in of_part))
     pairs, scores = (np.concatenate(of) for of in zip(*found, strict=True))
     order = np.lexsort((pairs[:, 1], -scores, pairs[:, 0]))
     return Within(pairs[order, 0], pairs[order, 1], scores[order])
@@ -194,14 +191,14 @@ def histogram(
 
     scan = Scan(queries, database, similarity)
     edges = np.linspace(low, high, bins + 1)
-    found: list[NDArray[np.int64]] = []
 
-    def add(part: Part, block: Block) -> None:
+    def look(part: Part, blocks: Iterator[Block]) -> NDArray[np.int64]:
         counts = np.zeros(bins, np.int64)
-        kernels.count(*part.operands(block), block.n_rows, part.last - part.first, edges, counts)
-        found.append(counts)
+        for block in blocks:
+            kernels.count(*part.operands(block), block.n_rows, part.last - part.first, edges, counts)
+        return counts
 
-    scan.visit(add)
+    found = list(itertools.chain(*scan.visit(look)))
     return Histogram(edges, np.sum(found, axis=0))
 
 
@@ -212,11 +209,13 @@ def pairwise(queries: Vectors, database: Vectors, similarity: Similarity) -> NDA
     scan = Scan(queries, database, similarity)
     scores = np.empty((len(queries), len(database)), np.float32)
 
-    def fill(part: Part, block: Block) -> None:
-        out = scores[part.first : part.last, block.start : block.start + block.n_rows]
-        kernels.fill(*part.operands(block), out)
+    def look(part: Part, blocks: Iterator[Block]) -> None:
+        for block in blocks:
+            out = scores[part.first : part.last, block.start : block.start + block.n_rows]
+            kernels.fill(*part.operands(block), out)
 
-    scan.visit(fill)
+    for _ in scan.visit(look):
+        pass
     return scores
 
 
