@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from bench.similarity.scan import threads
 from bench.similarity.spec import Similarity
 
 #: Places of every chunk that are searched before the others, so that good matches are known; multiples of a tile.
-STAGES = (96, 1536)
+STAGES = (48, 768)
 #: Queries by which it is estimated how much can be left out.
 PROBE = 64
 #: Dimensions whose products cost as much as what a tile of one chunk costs beside its products.
@@ -22,6 +23,9 @@ OVERHEAD = 12
 #: A pair is looked for among the k best known, one by one.
 LARGEST_K = 256
 BLOCK_ROWS = 2048
+
+#: Of some queries: normalised rows [n, K * d] and the norms of their chunks [K, n], float32.
+Ready: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -90,22 +94,13 @@ class Pruned:
         scores: NDArray[np.float32],
         indices: NDArray[np.int64],
     ) -> None:
-        from bench.similarity import bounds
-
         share = -(-(last - first) // threads())
         self._parts = [slice(a, min(a + share, last)) for a in range(first, last, share)]
+        self._queries, self._similarity, self._n_chunks = queries, similarity, shape.query_chunks
         self._scores, self._indices, self._dimension = scores, indices, shape.dimension
+        self._ready: list[Ready | None] = [None] * len(self._parts)
         # how much a sum of d products, and the norms, may be off in float32
         self._slack = 1 + (shape.dimension + 8) * 2.0**-22
-
-        def prepare(part: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            rows = normalised(queries[part], similarity, "queries", part.start).reshape(part.stop - part.start, -1)
-            norms = np.empty((shape.query_chunks, len(rows)), np.float32)
-            bounds.chunk_norms(rows, norms)
-            return rows, norms
-
-        with ThreadPoolExecutor(len(self._parts), thread_name_prefix="similarity") as pool:
-            self._ready = list(pool.map(prepare, self._parts))
 
     def search(self, chunks: Sorted, most: float = np.inf) -> bool:
         """Brings the heaps up to date with a part of the database that they have not seen.
@@ -113,28 +108,42 @@ class Pruned:
         most: share of the plain search's time that this may be expected to take; where it is more, the search is given
         up with the heaps in disorder, and the answer is False.
         """
-        n_places = chunks.store.shape[1]
-        stages = [0, *(stage for stage in STAGES if stage < n_places), n_places]
         with ThreadPoolExecutor(len(self._parts), thread_name_prefix="similarity") as pool:
-            for begin, end in itertools.pairwise(stages):
-                list(pool.map(partial(self._stage, chunks, begin, end), self._parts, self._ready))
-                if begin == 0 and self._expected(chunks) > most:
-                    return False
+            return all(pool.map(partial(self._look, chunks, most), range(len(self._parts))))
+
+    def _look(self, chunks: Sorted, most: float, place: int) -> bool:
+        """One thread's part of the queries, which it does not wait with for the others."""
+        part, ready = self._parts[place], self._ready[place]
+        if ready is None:
+            ready = self._ready[place] = self._prepared(part)
+        n_places = chunks.store.shape[1]
+        for begin, end in itertools.pairwise([0, *(stage for stage in STAGES if stage < n_places), n_places]):
+            self._stage(chunks, begin, end, part, ready)
+            if begin == 0 and self._expected(chunks, part, ready) > most:
+                return False
         return True
 
-    def _stage(
-        self, chunks: Sorted, begin: int, end: int, part: slice, ready: tuple[NDArray[np.float32], NDArray[np.float32]]
-    ) -> None:
+    def _prepared(self, part: slice) -> Ready:
+        from bench.similarity import bounds
+
+        rows = normalised(self._queries[part], self._similarity, "queries", part.start).reshape(
+            -1, self._n_chunks * self._dimension
+        )
+        norms = np.empty((self._n_chunks, len(rows)), np.float32)
+        bounds.chunk_norms(rows, norms)
+        return rows, norms
+
+    def _stage(self, chunks: Sorted, begin: int, end: int, part: slice, ready: Ready) -> None:
         from bench.similarity import bounds
 
         places = chunks.store, chunks.rows, chunks.bounds, begin, end, self._slack, chunks.first
         bounds.search(*ready, *places, self._scores[part], self._indices[part])
 
-    def _expected(self, chunks: Sorted) -> float:
+    def _expected(self, chunks: Sorted, part: slice, ready: Ready) -> float:
         """The time for these chunks as a share of the plain search's, by what survives of some queries."""
         from bench.similarity import bounds
 
-        norms, limits = self._ready[0][1], self._scores[self._parts[0], 0]
+        norms, limits = ready[1], self._scores[part, 0]
         step = -(-len(limits) // PROBE)
         some = np.ascontiguousarray(norms[:, ::step]), np.ascontiguousarray(limits[::step])
         share: float = bounds.surviving(*some, chunks.bounds, self._slack)
