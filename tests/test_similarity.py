@@ -1,5 +1,7 @@
 """The search against brute force in float64, and the properties that define the similarities."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError, UsageError
-from bench.similarity import Similarity, histogram, merge, pairwise, range_search, rescore, scan, search, top_k
+from bench.similarity import Similarity, histogram, merge, pairs, pairwise, range_search, rescore, scan, search, top_k
 from bench.similarity.prepare import normalised
 from bench.similarity.spec import parse_all
 
@@ -112,6 +114,31 @@ def test_blocks_threads_and_company_do_not_change_a_bit(spec: str, monkeypatch: 
     assert np.array_equal(rescore(q, x, candidates, similarity), np.take_along_axis(scores, candidates, 1))
     ready = [normalised(v, similarity) for v in (q, x)]
     assert np.array_equal(pairwise(*ready, replace(similarity, norm="none")), scores)
+
+
+@pytest.mark.parametrize("spec", ["global", "chunked@8", "cross@tokens"])
+def test_named_pairs_score_as_in_a_search_of_all(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    similarity = Similarity.parse(spec)
+    q, x = descriptors(spec, 41, 20), descriptors(spec, 90, 21)
+    if spec == "cross@tokens":
+        q = q[:, 1:]  # not as many tokens as in the database
+    candidates = np.random.default_rng(22).integers(-1, 90, size=(41, 70))
+    expected = np.take_along_axis(pairwise(q, x, similarity), np.maximum(candidates, 0), 1)
+    expected[candidates < 0] = -np.inf
+    for n_bytes in (1, 2**16, 2**25):
+        monkeypatch.setattr(pairs, "CANDIDATE_BYTES", n_bytes)
+        assert np.array_equal(rescore(q, x, candidates, similarity), expected)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 7])
+def test_the_first_bad_row_is_named_whichever_thread_meets_it(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "BLOCK_ROWS", 6)
+    monkeypatch.setattr(scan, "threads", lambda: n_threads)
+    q, x = (np.random.default_rng(0).normal(size=(n, 8)) for n in (40, 600))
+    x[[101, 107, 113, 599]] = np.nan
+    for _ in range(20):
+        with pytest.raises(DescriptorError, match="row 101 of the database is not finite"):
+            top_k(q, x, 3, Similarity())
 
 
 @pytest.mark.parametrize("spec", ["global", "chunked@8[norm=chunk]"])
@@ -235,15 +262,28 @@ def test_takes_tensors(dtype: torch.dtype) -> None:
     assert np.allclose(found.scores, np.take_along_axis(expected, by_definition(expected, 3), 1), atol=1e-6)
 
 
-def test_memory_never_holds_all_chunk_products() -> None:
-    import tracemalloc
+def test_memory_does_not_grow_with_the_database() -> None:
+    """400 MB of rows, of which none stays: peak of the process over what it needed for a small search."""
+    script = """
+import resource, numpy as np
+from bench.similarity import Similarity, top_k
 
-    x = np.random.default_rng(5).normal(size=(20_000, 64)).astype(np.float32)
-    tracemalloc.start()
-    top_k(x[:512], x, 20, Similarity(64))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100e6  # 512 x 20,000 x 64 products would be 2.6 GB, one 512 x 20,000 matrix of keys 82 MB
+class Made:
+    shape, dtype = (200_000, 512), np.dtype(np.float32)
+    some = np.random.default_rng(0).normal(size=(5000, 512)).astype(np.float32)
+    def __len__(self): return self.shape[0]
+    def __getitem__(self, rows): return self.some[np.arange(rows.start, rows.stop) % 5000]
+
+q = np.random.default_rng(1).normal(size=(1000, 512)).astype(np.float32)
+for spec in ("global", "chunked@16[norm=chunk]"):
+    top_k(q[:50], q, 20, Similarity.parse(spec))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = top_k(q, Made(), 20, Similarity.parse(spec))
+    assert found.indices.max() < 200_000
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    grown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert len(grown) == 2 and all(int(kib) < 64 * 1024 for kib in grown)
 
 
 @pytest.mark.parametrize("spec", [*SPECS, *TOKENS, "chunked@128"])

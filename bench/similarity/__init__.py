@@ -1,5 +1,6 @@
 """Similarities between descriptors and the exact search with them."""
 
+from bench.similarity.pairs import rescore
 from bench.similarity.search import (
     Histogram,
     Index,
@@ -10,7 +11,6 @@ from bench.similarity.search import (
     merge,
     pairwise,
     range_search,
-    rescore,
     top_k,
 )
 from bench.similarity.spec import FORMS, Similarity

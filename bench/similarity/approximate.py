@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
+from bench.similarity.pairs import rescore
 from bench.similarity.prepare import Rows, normalised, shape_of
 from bench.similarity.scan import threads
-from bench.similarity.search import TopK, ordered, require_k, rescore
+from bench.similarity.search import TopK, ordered, require_k
 from bench.similarity.spec import Similarity
 
 #: Rows that an index is trained on, at least, where there are so many; of inverted lists so many a list.
@@ -104,18 +105,13 @@ class Approximate:
     def _search(self, queries: NDArray[np.floating], first: int, wide: int, k: int) -> TopK:
         chunks = _chunks(normalised(queries, self.similarity, "queries", first), self.similarity)
         found = [index.search(rows, wide)[1] for index, rows in zip(self.indexes, chunks, strict=True)]
-        candidates = [np.unique(of_query[of_query >= 0]) for of_query in np.concatenate(found, axis=1)]
-        rows = np.unique(np.concatenate(candidates))
-        vectors = self.database[rows]  # read once for all these queries, in order
-        best = TopK(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))
-        for query, of_query in enumerate(candidates):
-            if of_query.size:
-                places = np.searchsorted(rows, of_query)[None]
-                scores = rescore(queries[query : query + 1], vectors, places, self.similarity)
-                top = ordered(scores, of_query[None])
-                n = min(k, len(of_query))
-                best.scores[query, :n], best.indices[query, :n] = top.scores[0, :n], top.indices[0, :n]
-        return best
+        candidates = np.sort(np.concatenate(found, axis=1), axis=1)
+        candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
+        rows = np.unique(np.maximum(candidates, 0))  # read once for all these queries, in order
+        places = np.where(candidates < 0, -1, np.searchsorted(rows, candidates))
+        scores = rescore(queries, self.database[rows], places, self.similarity)
+        best = ordered(scores, candidates)
+        return TopK(best.scores[:, :k], best.indices[:, :k])
 
 
 def build(database: Rows, similarity: Similarity, factory: Factory, seed: int = 0) -> Approximate:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.similarity.prepare import Vectors, normalised
+from bench.similarity.prepare import normalised
 from bench.similarity.spec import Similarity
 
 if TYPE_CHECKING:
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 SPARE = 32
 #: Products in memory at once.
 PRODUCTS = 2**26
+#: Norms below it, or over its inverse, whose squares float32 holds badly or not at all.
+SMALL = 1e-12
 
 
 def candidates(
-    queries: Vectors, database: Vectors, k: int, similarity: Similarity
+    queries: "Tensor", database: "Tensor", k: int, similarity: Similarity
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows [N, c] of the database among which the k best of each query [N] surely are, and where that is so.
 
@@ -41,34 +43,48 @@ def candidates(
 
 
 def _candidates(
-    queries: Vectors, database: Vectors, k: int, similarity: Similarity
+    queries: "Tensor", database: "Tensor", k: int, similarity: Similarity
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     import torch
 
-    q, x = (_on_device(v, similarity, role) for v, role in ((queries, "queries"), (database, "database")))
-    kept = min(k + SPARE, len(x))
+    q = _ready(queries, similarity, "queries", 0)
+    kept = min(k + SPARE, len(database))
     rows = max(1, PRODUCTS // len(q))
     scores = torch.full((len(q), 0), -torch.inf, device=q.device)
     indices = torch.zeros((len(q), 0), dtype=torch.int64, device=q.device)
-    for first in range(0, len(x), rows):
-        found = _products(q, x[first : first + rows], similarity)
-        here = torch.arange(first, first + found.shape[1], device=q.device).expand(len(q), -1)
-        scores, places = torch.cat([scores, found], 1).topk(min(kept, scores.shape[1] + found.shape[1]), dim=1)
-        indices = torch.cat([indices, here], 1).gather(1, places)
-    # a sum of d products, by this device and by the host, each with an error of at most d * 2**-24 of its bound
-    largest = torch.linalg.vector_norm(q, dim=2).amax(1) * torch.linalg.vector_norm(x, dim=2).max()
-    apart = 2 * (q.shape[2] + 8) * 2.0**-23 * largest
-    sure = (scores[:, k - 1] - scores[:, -1] > apart) | (kept == len(x))
+    longest = torch.zeros((), device=q.device)
+    for first in range(0, len(database), rows):
+        x = _ready(database[first : first + rows], similarity, "database", first)
+        longest = torch.maximum(longest, torch.linalg.vector_norm(x, dim=2).max())
+        found, places = _products(q, x, similarity).topk(min(kept, len(x)), dim=1)
+        scores, indices = torch.cat([scores, found], 1), torch.cat([indices, places + first], 1)
+        scores, places = scores.topk(min(kept, scores.shape[1]), dim=1)
+        indices = indices.gather(1, places)
+    # sums of d products, by this device and by the host, each off by at most d * 2**-24 of its bound, and what
+    # normalising adds
+    largest = torch.linalg.vector_norm(q, dim=2).amax(1) * longest
+    apart = 2 * (q.shape[2] + 32) * 2.0**-23 * largest
+    sure = (scores[:, k - 1] - scores[:, -1] > apart) | (kept == len(database))
     return indices.cpu().numpy(), sure.cpu().numpy()
 
 
-def _on_device(vectors: Vectors, similarity: Similarity, role: str) -> "Tensor":
-    """Normalised chunks [n, C, d] in float32."""
+def _ready(vectors: "Tensor", similarity: Similarity, role: str, first: int) -> "Tensor":
+    """Normalised chunks [n, C, d] in float32, by the host where float32 on the device would not do."""
     import torch
 
-    assert isinstance(vectors, torch.Tensor)
-    ready = torch.from_numpy(normalised(vectors, similarity, role)).to(vectors.device)
-    return ready if similarity.tokens else ready.reshape(len(ready), similarity.chunks or 1, -1)
+    chunks = vectors.float()
+    if not similarity.tokens:
+        chunks = chunks.reshape(len(chunks), similarity.chunks or 1, -1)
+    norms = torch.linalg.vector_norm(chunks, dim=2, keepdim=True)
+    empty = norms == 0
+    of_rows = torch.linalg.vector_norm(norms, dim=1, keepdim=True)
+    lost = ~((norms > SMALL) & (norms < 1 / SMALL) | empty)
+    if similarity.grid is not None or bool(lost.any() | (of_rows == 0).any()):
+        by_host = torch.from_numpy(normalised(vectors, similarity, role, first)).to(vectors.device)
+        return by_host if similarity.tokens else by_host.reshape(chunks.shape)
+    if similarity.norm == "none":
+        return chunks
+    return chunks / (torch.where(empty, 1, norms) if similarity.norm == "chunk" else of_rows)
 
 
 def _products(q: "Tensor", x: "Tensor", similarity: Similarity) -> "Tensor":

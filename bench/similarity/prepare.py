@@ -1,7 +1,7 @@
 """Vectors of any source as checked, normalised float32 rows, a block at a time."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,7 @@ def normalise(
     kernels.scale(parts, factors, out.reshape(len(parts), -1))
 
 
-def on_accelerator(vectors: Vectors) -> bool:
+def on_accelerator(vectors: Vectors) -> TypeGuard["Tensor"]:
     """Whether it is a tensor that torch keeps elsewhere than in the host's memory."""
     return not isinstance(vectors.dtype, np.dtype) and vectors.device.type != "cpu"
 

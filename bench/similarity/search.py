@@ -3,15 +3,20 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError
+from bench.similarity.pairs import rescore
 from bench.similarity.prepare import Vectors, on_accelerator
 from bench.similarity.pruned import LARGEST_K, Pruned, Sorted, can_be_sorted, sort_chunks
 from bench.similarity.scan import Block, Part, Scan
 from bench.similarity.spec import Similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Pairs that a thread can note of a block before it looks again with more room.
 ROOM = 2**16
@@ -56,7 +61,7 @@ def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -
     scan = Scan(queries, database, similarity)
     require_k(k, database)
     if on_accelerator(queries) and on_accelerator(database):
-        return _by_device(scan, k)
+        return _by_device(queries, database, k, similarity)
     best = _none_yet(len(queries), k)
     most = 0.9 - SORTING_COSTS_QUERIES / len(queries)
     if most <= 0 or k > LARGEST_K or not can_be_sorted(similarity, scan.shape) or not _prune(scan, best, most):
@@ -64,11 +69,10 @@ def top_k(queries: Vectors, database: Vectors, k: int, similarity: Similarity) -
     return ordered(best.scores, best.indices)
 
 
-def _by_device(scan: Scan, k: int) -> TopK:
+def _by_device(queries: "Tensor", database: "Tensor", k: int, similarity: Similarity) -> TopK:
     """The best by an accelerator's products, with the scores of the host, bit for bit."""
     from bench.similarity.device import candidates
 
-    queries, database, similarity = scan.queries, scan.database, scan.similarity
     rows, sure = candidates(queries, database, k, similarity)
     found = ordered(rescore(queries, database, rows, similarity), rows)
     best = TopK(found.scores[:, :k].copy(), found.indices[:, :k].copy())
@@ -217,14 +221,6 @@ def pairwise(queries: Vectors, database: Vectors, similarity: Similarity) -> NDA
     for _ in scan.visit(look):
         pass
     return scores
-
-
-def rescore(
-    queries: Vectors, database: Vectors, candidates: NDArray[np.int64], similarity: Similarity
-) -> NDArray[np.float32]:
-    """The similarity of each query to its candidates, rows of the database [N, c]: float32 [N, c]."""
-    rows = [pairwise(queries[i : i + 1], database[of_query], similarity)[0] for i, of_query in enumerate(candidates)]
-    return np.stack(rows)
 
 
 def merge(parts: Sequence[TopK], k: int) -> TopK:
