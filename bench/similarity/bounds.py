@@ -11,11 +11,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bench.similarity.kernels import LANES, ROWS, _put, _tile, _worse, zeros
+from bench.similarity.kernels import LANES, ROWS, _put, _tile, _worse
 
 #: Of kernels.py, whose functions are compiled into these: numba keeps compiled code by the date of this file alone, so
 #: that it has to change with the other.
-KERNELS_SHA256 = "b99c328ad0924a1a4313d9b6b1f2b1af39e79b1affea4a839167504f4c370644"
+KERNELS_SHA256 = "d1ef7b368691ed311136ee98c99a879da817e74f29ccf43f76491e023ac764bc"
 
 #: Norms are sorted by so many classes, which is enough: bounds are exact whatever the order.
 CLASSES = 4096
@@ -100,18 +100,17 @@ def _reach(bounds: NDArray[np.float32], norm: float, limit: float) -> int:
 def search(
     queries: NDArray[np.float32], norms: NDArray[np.float32], store: NDArray[np.float32], rows: NDArray[np.int32],
     bounds: NDArray[np.float32], begin: int, end: int, slack: float, first_index: int, scores: NDArray[np.float32],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int64], panel: NDArray[np.float32], state: NDArray[np.float32],
 ) -> None:  # fmt: skip
     """What lies at the places begin..end of each chunk, against the k best of each query.
 
     queries [N, K * d]; norms [K, N]: of their chunks. store [K, M, d], rows and bounds [K, M]: of the database.
     scores, indices [N, k]: heaps with the worst in front. slack: how much a product in float32 may be over its bound.
+    panel [1, d, LANES], state [ROWS, LANES]: room.
     """
     n_chunks, _, d = store.shape
     reach = np.empty(len(queries), np.int64)
-    panel = zeros(d, LANES).reshape(1, d, LANES)
     limits = np.empty((1, LANES), np.float32)
-    state = zeros(ROWS, LANES)
     strength = np.empty(n_chunks)
     for chunk in range(n_chunks):
         strength[chunk] = bounds[chunk, begin] * norms[chunk].sum()

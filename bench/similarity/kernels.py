@@ -10,6 +10,7 @@ The numeric types of the arguments are those named in `sweep`; nothing here chec
 # numba's decorators carry no types
 # mypy: disable-error-code="untyped-decorator"
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ LANES = VECTORS * WIDTH
 #: Database rows of a tile: its sums and the largest product beside them then fill the registers.
 ROWS = 6
 _UNROLL = 4
+#: Dimensions of a panel that stay in the L1 cache.
+_PACKED = 128
 #: Bytes of a cache line.
 _LINE = 64
 
@@ -159,72 +162,63 @@ class _Loop:
         self._emit.results = list(self._phis[1:])
 
 
-@njit(nogil=True, cache=True)
-def zeros(rows: int, columns: int) -> NDArray[np.float32]:
-    """Zeros [rows, columns] where no vector of a register lies in two cache lines: a fifth of a tile's time."""
-    size = rows * columns
+def zeros(*shape: int) -> NDArray[np.float32]:
+    """Where no vector register's load or store touches two cache lines, which takes a fifth of a tile's time."""
+    size = math.prod(shape)
     room = np.zeros(size + _LINE // 4, np.float32)
-    first = (-room.ctypes.data % _LINE) // 4
-    return room[first : first + size].reshape(rows, columns)
+    first = -room.ctypes.data % _LINE // 4
+    return room[first : first + size].reshape(shape)
 
 
 @njit(nogil=True, cache=True)
-def _sweep(
-    x: NDArray[np.float32], panels: NDArray[np.float32], panel: int, slices: NDArray[np.int64], d: int,
-    limits: NDArray[np.float32], state: NDArray[np.float32], over: NDArray[np.bool_],
+def sweep(
+    x: NDArray[np.float32], n_rows: int, panels: NDArray[np.float32], first: int, last: int, b_at: int, step: int,
+    n: int, d: int, limits: NDArray[np.float32], state: NDArray[np.float32], over: NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    """Similarities of a panel's queries to all rows: `state` [rows, LANES], and which groups of ROWS have one `over`.
+    """Raises `state` to the products of n chunks, and tells which groups of ROWS have one over its query's limit.
 
-    x: [rows, E], rows a multiple of ROWS. panels: [P, D, LANES]. slices [S, 4]: where chunks begin in a row, in a panel
-    (by dimension), how far the panel's chunks lie apart, and how many they are. limits: [P, LANES].
+    x: [R, W], rows of which the first n_rows count, their chunks side by side. panels [P, D, LANES], from which
+    first..last are taken: their chunks begin at dimension b_at, `step` dimensions apart. limits: [P, LANES].
+    state [G, R, LANES] and over [G, R / ROWS] are of the panels taken.
     """
-    n_rows, stride = x.shape
+    rows, stride = x.shape
     size = panels.shape[1]
-    state[:n_rows] = -np.inf
-    for s in range(len(slices)):
-        x_at, b_at, step, n = slices[s]
-        for group in range(n_rows // ROWS):
-            first = group * ROWS
-            over[group] = _tile(
-                x, first * stride + x_at, stride, panels, (panel * size + b_at) * LANES, step, n, d,
-                limits, panel * LANES, state, first * LANES,
+    for panel in range(first, last):
+        for group in range((n_rows + ROWS - 1) // ROWS):
+            at = group * ROWS
+            over[panel - first, group] = _tile(
+                x, at * stride, stride, panels, (panel * size + b_at) * LANES, step, n, d,
+                limits, panel * LANES, state, ((panel - first) * rows + at) * LANES,
             )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
-def fill(
-    x: NDArray[np.float32], panels: NDArray[np.float32], lo: int, hi: int, slices: NDArray[np.int64], d: int,
-    state: NDArray[np.float32], over: NDArray[np.bool_], out: NDArray[np.float32],
-) -> None:  # fmt: skip
-    """Similarities of the panels lo..hi to the first rows of x, into `out` [N, rows]."""
-    none = np.full((hi, LANES), np.inf, np.float32)
-    for panel in range(lo, hi):
-        _sweep(x, panels, panel, slices, d, none, state, over)
-        for lane in range(min(LANES, len(out) - panel * LANES)):
-            for row in range(out.shape[1]):
-                out[panel * LANES + lane, row] = state[row, lane]
+def fill(state: NDArray[np.float32], n_rows: int, out: NDArray[np.float32]) -> None:
+    """The state [G, R, LANES] of panels into out [N, n_rows], whose queries are theirs."""
+    for query in range(len(out)):
+        for row in range(n_rows):
+            out[query, row] = state[query // LANES, row, query % LANES]
 
 
 @njit(nogil=True, cache=True)
 def keep_best(
-    x: NDArray[np.float32], panels: NDArray[np.float32], lo: int, hi: int, slices: NDArray[np.int64], d: int,
-    state: NDArray[np.float32], over: NDArray[np.bool_], n_rows: int, first_index: int, limits: NDArray[np.float32],
-    scores: NDArray[np.float32], indices: NDArray[np.int64],
+    state: NDArray[np.float32], over: NDArray[np.bool_], first: int, last: int, n_rows: int, first_index: int,
+    limits: NDArray[np.float32], scores: NDArray[np.float32], indices: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """The first n_rows of x, whose indices follow all seen before, against the k best of each query of the panels.
+    """The first n_rows, whose indices follow all seen before, against the k best of each query of panels first..last.
 
     scores, indices [N, k]: heaps with the worst in front, -inf where there is none yet; limits: the worst of each.
     """
-    for panel in range(lo, hi):
-        _sweep(x, panels, panel, slices, d, limits, state, over)
-        for group in range(len(x) // ROWS):
-            if over[group]:
+    for panel in range(first, last):
+        for group in range((n_rows + ROWS - 1) // ROWS):
+            if over[panel - first, group]:
                 for row in range(group * ROWS, min(group * ROWS + ROWS, n_rows)):
                     for lane in range(LANES):
                         # a later row that ties with the worst has the higher index and loses
-                        if state[row, lane] > limits[panel, lane]:
+                        if state[panel - first, row, lane] > limits[panel, lane]:
                             query = panel * LANES + lane
-                            _put(scores[query], indices[query], 0, state[row, lane], first_index + row)
+                            score = state[panel - first, row, lane]
+                            _put(scores[query], indices[query], 0, score, first_index + row)
                             limits[panel, lane] = scores[query, 0]
 
 
@@ -250,21 +244,19 @@ def _worse(score: float, index: int, other: float, other_index: int) -> bool:
 
 @njit(nogil=True, cache=True)
 def keep_over(
-    x: NDArray[np.float32], panels: NDArray[np.float32], lo: int, hi: int, slices: NDArray[np.int64], d: int,
-    state: NDArray[np.float32], over: NDArray[np.bool_], n_rows: int, limits: NDArray[np.float32],
-    scores: NDArray[np.float32], pairs: NDArray[np.int64],
+    state: NDArray[np.float32], over: NDArray[np.bool_], first: int, last: int, n_rows: int,
+    limits: NDArray[np.float32], scores: NDArray[np.float32], pairs: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Pairs over the limits: how many, and as many as there is room for with their score, (query, row) in `pairs`."""
     n = 0
-    for panel in range(lo, hi):
-        _sweep(x, panels, panel, slices, d, limits, state, over)
-        for group in range(len(x) // ROWS):
-            if over[group]:
+    for panel in range(first, last):
+        for group in range((n_rows + ROWS - 1) // ROWS):
+            if over[panel - first, group]:
                 for row in range(group * ROWS, min(group * ROWS + ROWS, n_rows)):
                     for lane in range(LANES):
-                        if state[row, lane] > limits[panel, lane]:
+                        if state[panel - first, row, lane] > limits[panel, lane]:
                             if n < len(scores):
-                                scores[n] = state[row, lane]
+                                scores[n] = state[panel - first, row, lane]
                                 pairs[n, 0], pairs[n, 1] = panel * LANES + lane, row
                             n += 1
     return n
@@ -272,19 +264,15 @@ def keep_over(
 
 @njit(nogil=True, cache=True)
 def count(
-    x: NDArray[np.float32], panels: NDArray[np.float32], lo: int, hi: int, slices: NDArray[np.int64], d: int,
-    state: NDArray[np.float32], over: NDArray[np.bool_], n_rows: int, n_queries: int, edges: NDArray[np.float64],
-    counts: NDArray[np.int64],
-) -> None:  # fmt: skip
+    state: NDArray[np.float32], n_queries: int, n_rows: int, edges: NDArray[np.float64], counts: NDArray[np.int64]
+) -> None:
     """Adds to counts [B] the pairs between equidistant edges [B + 1]; the outermost bins take what is beyond them."""
-    none = np.full((hi, LANES), np.inf, np.float32)
     last = len(counts) - 1
     per_unit = len(counts) / (edges[-1] - edges[0])
-    for panel in range(lo, hi):
-        _sweep(x, panels, panel, slices, d, none, state, over)
+    for panel in range((n_queries + LANES - 1) // LANES):
         for row in range(n_rows):
             for lane in range(min(LANES, n_queries - panel * LANES)):
-                score = np.float64(state[row, lane])
+                score = np.float64(state[panel, row, lane])
                 place = min(max(int((score - edges[0]) * per_unit), 0), last)
                 # the product above may be off by one where a score is next to an edge
                 if place < last and score >= edges[place + 1]:
@@ -306,16 +294,32 @@ def squared_norms(vectors: NDArray[np.floating], out: NDArray[np.float64]) -> No
 
 
 @njit(nogil=True, cache=True)
-def scale(vectors: NDArray[np.floating], factors: NDArray[np.float64], out: NDArray[np.float32]) -> None:
-    """Each of vectors [n, d] times its factor, in float64, rounded to float32."""
+def scale(
+    vectors: NDArray[np.floating], factors: NDArray[np.float64], first: int, width: int, out: NDArray[np.float32]
+) -> None:
+    """The columns first..first + width of vectors [n, E] times the factors [n, P] of their E / P dimensions each.
+
+    In float64, rounded to float32, into the first columns of out [n or more, width or more].
+    """
+    of_factor = vectors.shape[1] // factors.shape[1]
+    at_once = min(of_factor, width)
     for row in range(vectors.shape[0]):
-        for i in range(vectors.shape[1]):
-            out[row, i] = vectors[row, i] * factors[row]
+        for begin in range(first, first + width, at_once):
+            factor = factors[row, begin // of_factor]
+            # views, since an index that may be negative keeps a loop out of vector registers
+            given, made = vectors[row, begin : begin + at_once], out[row, begin - first : begin - first + at_once]
+            for i in range(at_once):
+                made[i] = given[i] * factor
 
 
 @njit(nogil=True, cache=True)
-def pack(rows: NDArray[np.float32], panel: NDArray[np.float32]) -> None:
-    """Rows [n, D] into the first lanes of a panel [D, LANES]; the lanes left over stay as they are."""
-    for row in range(len(rows)):
-        for i in range(rows.shape[1]):
-            panel[i, row] = rows[row, i]
+def pack(vectors: NDArray[np.floating], factors: NDArray[np.float64], panel: NDArray[np.float32]) -> None:
+    """As `scale`, all columns of vectors [n, E] into the first lanes of a panel [E, LANES]; the others stay."""
+    of_factor = vectors.shape[1] // factors.shape[1]
+    for part in range(factors.shape[1]):
+        end = (part + 1) * of_factor
+        for begin in range(part * of_factor, end, _PACKED):  # a long panel is written once, not for every row again
+            for row in range(len(vectors)):
+                factor = factors[row, part]
+                for i in range(begin, min(begin + _PACKED, end)):
+                    panel[i, row] = vectors[row, i] * factor

@@ -46,14 +46,21 @@ def _scores(
     """Of normalised queries [n, E] and the candidates [n, c, F] of each, which are the panels here, and it the row."""
     from bench.similarity import kernels
 
-    slices = Shape(shape.database_chunks, shape.query_chunks, shape.dimension).slices(similarity)
+    meeting = Shape(shape.database_chunks, shape.query_chunks, shape.dimension).slices(similarity)
     n, c, size = x.shape
-    panels = kernels.zeros(-(-c // kernels.LANES) * size, kernels.LANES).reshape(-1, size, kernels.LANES)
-    row, state = kernels.zeros(kernels.ROWS, q.shape[1]), kernels.zeros(kernels.ROWS, kernels.LANES)
-    scores, over = np.empty((n, c, 1), np.float32), np.empty(1, np.bool_)
+    n_panels = -(-c // kernels.LANES)
+    panels = kernels.zeros(n_panels, size, kernels.LANES)
+    state = kernels.zeros(n_panels, kernels.ROWS, kernels.LANES)
+    limits, over = np.full((n_panels, kernels.LANES), np.inf, np.float32), np.empty((n_panels, 1), np.bool_)
+    row, ones = kernels.zeros(kernels.ROWS, max(s.width for s in meeting)), np.ones((kernels.LANES, 1))
+    scores = np.empty((n, c), np.float32)
     for query in range(n):
         for panel, first in enumerate(range(0, c, kernels.LANES)):
-            kernels.pack(x[query, first : first + kernels.LANES], panels[panel])
-        row[0] = q[query]
-        kernels.fill(row, panels, 0, len(panels), slices, shape.dimension, state, over, scores[query])
-    return scores[:, :, 0]
+            kernels.pack(x[query, first : first + kernels.LANES], ones, panels[panel])
+        state.fill(-np.inf)
+        for s in meeting:
+            if s.width:
+                kernels.scale(q[query : query + 1], ones, s.first, s.width, row)
+            kernels.sweep(row, 1, panels, 0, n_panels, s.start, s.step, s.n, shape.dimension, limits, state, over)
+        scores[query] = state[:, 0].reshape(-1)[:c]
+    return scores

@@ -1,7 +1,7 @@
 """Vectors of any source as checked, normalised float32 rows, a block at a time."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +41,27 @@ class Shape:
     database_chunks: int
     dimension: int
 
-    def slices(self, similarity: Similarity) -> NDArray[np.int64]:
-        """Which chunks meet, as `kernels` reads it."""
+    def slices(self, similarity: Similarity) -> list["Slice"]:
+        """What of the descriptors meets, one after the other."""
         q, x, d = self.query_chunks, self.database_chunks, self.dimension
         if similarity.cross:
-            return np.array([(0, chunk * d, 0, x) for chunk in range(q)])
+            return [Slice(0, 0 if chunk else x * d, chunk * d, 0, x) for chunk in range(q)]
         at_once = max(1, SLICE // d)
-        return np.array([(c * d, c * d, d, min(at_once, q - c)) for c in range(0, q, at_once)])
+        counts = [(c * d, min(at_once, q - c)) for c in range(0, q, at_once)]
+        return [Slice(first, n * d, first, d, n) for first, n in counts]
+
+
+class Slice(NamedTuple):
+    """n chunks of the database, the dimensions first..first + width, or those of the slice before where width is 0.
+
+    In the queries their counterparts begin at dimension `start`, `step` dimensions apart.
+    """
+
+    first: int
+    width: int
+    start: int
+    step: int
+    n: int
 
 
 def shape_of(queries: Vectors, database: Vectors, similarity: Similarity) -> Shape:
@@ -87,38 +101,46 @@ def normalised(vectors: Vectors, similarity: Similarity, role: str = "database",
     Raises DescriptorError, naming the row, from `first` on, where one is not finite, or is zero but should have a
     direction.
     """
+    from bench.similarity import kernels
+
     block = floats(vectors, 0, len(vectors))
-    shape = block.shape
-    if similarity.grid is not None:
-        shape = (len(block), similarity.grid[0] * similarity.grid[1], shape[2])
-    out = np.empty(shape, np.float32)
-    normalise(similarity, role, first, block, out)
+    if similarity.grid is not None and block.shape[1] != similarity.grid[0] * similarity.grid[1]:
+        block = np.ascontiguousarray(_pooling(block.shape[1], similarity.grid).astype(block.dtype) @ block)
+    out = np.empty(block.shape, np.float32)
+    rows = block.reshape(len(block), -1)
+    kernels.scale(rows, _factors(block, similarity, role, first), 0, rows.shape[1], out.reshape(rows.shape))
     return out
 
 
-def normalise(
-    similarity: Similarity, role: str, first: int, block: NDArray[np.floating], out: NDArray[np.float32]
-) -> None:
-    """As `normalised`, of a block of `floats`, into a contiguous array."""
+def measured(
+    vectors: NDArray[np.floating], similarity: Similarity, role: str, first: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """A block of `floats` as float32 rows [n, E], and the factors [n, P] of E / P dimensions each that normalise them.
+
+    Raises as `normalised` does.
+    """
+    if similarity.grid is not None or vectors.dtype == np.float64:
+        rows = normalised(vectors, similarity, role, first)
+        return rows.reshape(len(rows), -1), np.ones((len(rows), 1))
+    return vectors.reshape(len(vectors), -1), _factors(vectors, similarity, role, first)
+
+
+def _factors(vectors: NDArray[np.floating], similarity: Similarity, role: str, first: int) -> NDArray[np.float64]:
     from bench.similarity import kernels
 
-    if similarity.grid is not None and block.shape[1] != similarity.grid[0] * similarity.grid[1]:
-        block = _pooling(block.shape[1], similarity.grid).astype(block.dtype) @ block
     n_parts = 1
     if similarity.norm == "chunk":
-        n_parts = block.shape[1] if similarity.tokens else similarity.chunks or 1
-    parts = block.reshape(len(block) * n_parts, -1)
-    squares = np.empty(len(parts))
-    kernels.squared_norms(parts, squares)
-    of_rows = squares.reshape(len(block), n_parts).sum(axis=1)
+        n_parts = vectors.shape[1] if similarity.tokens else similarity.chunks or 1
+    squares = np.empty((len(vectors), n_parts))
+    kernels.squared_norms(vectors.reshape(squares.size, -1), squares.reshape(-1))
+    of_rows = squares.sum(axis=1)
     bad = ~np.isfinite(of_rows) if similarity.norm == "none" else ~(np.isfinite(of_rows) & (of_rows > 0))
     if bad.any():
         row = int(np.argmax(bad))
-        what = "zero" if np.isfinite(block[row]).all() else "not finite"
+        what = "zero" if np.isfinite(vectors[row]).all() else "not finite"
         raise DescriptorError(f"row {first + row} of the {role} is {what}: it has no similarity to anything")
     # a zero chunk of another row (ReLU features have them) stays zero: it is alike to nothing
-    factors = np.ones(len(parts)) if similarity.norm == "none" else 1 / np.sqrt(np.where(squares > 0, squares, 1))
-    kernels.scale(parts, factors, out.reshape(len(parts), -1))
+    return np.ones_like(squares) if similarity.norm == "none" else 1 / np.sqrt(np.where(squares > 0, squares, 1))
 
 
 def on_accelerator(vectors: Vectors) -> TypeGuard["Tensor"]:
@@ -139,6 +161,13 @@ def floats(vectors: Vectors, first: int, last: int) -> NDArray[np.floating]:
         tensor = block.detach().cpu()
         block = (tensor if tensor.element_size() == 8 else tensor.float()).numpy()
     return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize >= 8 else np.float32)
+
+
+def in_place(vectors: Vectors) -> bool:
+    """Whether `floats` takes the rows from where they are, without a copy."""
+    if isinstance(vectors, np.ndarray):
+        return vectors.dtype == np.float32 and vectors.flags.c_contiguous
+    return str(vectors.dtype) == "torch.float32" and not on_accelerator(vectors)
 
 
 def _pooling(n_tokens: int, grid: tuple[int, int]) -> NDArray[np.float64]:

@@ -134,10 +134,11 @@ class Pruned:
         return rows, norms
 
     def _stage(self, chunks: Sorted, begin: int, end: int, part: slice, ready: Ready) -> None:
-        from bench.similarity import bounds
+        from bench.similarity import bounds, kernels
 
         places = chunks.store, chunks.rows, chunks.bounds, begin, end, self._slack, chunks.first
-        bounds.search(*ready, *places, self._scores[part], self._indices[part])
+        room = kernels.zeros(1, self._dimension, kernels.LANES), kernels.zeros(kernels.ROWS, kernels.LANES)
+        bounds.search(*ready, *places, self._scores[part], self._indices[part], *room)
 
     def _expected(self, chunks: Sorted, part: slice, ready: Ready) -> float:
         """The time for these chunks as a share of the plain search's, by what survives of some queries."""

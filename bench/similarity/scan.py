@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError
-from bench.similarity.prepare import Shape, Vectors, floats, normalise, normalised, shape_of
+from bench.similarity.prepare import Shape, Vectors, floats, in_place, measured, shape_of
 from bench.similarity.spec import Similarity
 
 Found = TypeVar("Found")
@@ -25,42 +25,50 @@ Found = TypeVar("Found")
 #: Database rows in a block, if they take no more than BLOCK_BYTES.
 BLOCK_ROWS = 504
 BLOCK_BYTES = 2**24
+#: Panels of queries that meet a block before the next, and how much of normalised queries is in memory at once.
+PANELS = 8
 QUERY_BYTES = 2**27
 
 
 @dataclass(frozen=True)
-class Block:
-    """n_rows normalised database rows from row `start` on, in `rows` [B, D], B a multiple of a tile's height.
+class Scores:
+    """Similarities of the queries of the panels first..last of a part to n_rows database rows from `start` on.
 
-    state [B, LANES], over [B / ROWS]: room for what kernels find of it.
+    state [G, R, LANES] holds them; over [G, R / ROWS] tells where one is over its query's limit.
     """
 
+    first: int
+    last: int
     start: int
     n_rows: int
-    rows: NDArray[np.float32]
     state: NDArray[np.float32]
     over: NDArray[np.bool_]
+
+    @property
+    def queries(self) -> slice:
+        """Among those of the part, if it has so many."""
+        from bench.similarity.kernels import LANES
+
+        return slice(self.first * LANES, self.last * LANES)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The queries first..last, which are compared at once, in panels [P, D, LANES]."""
+    """The queries first..last, which are in memory at once, in panels [P, D, LANES]."""
 
     first: int
     last: int
     panels: NDArray[np.float32]
-    slices: NDArray[np.int64]
-    dimension: int
-
-    def operands(self, block: Block) -> tuple[Any, ...]:
-        """What every kernel takes first."""
-        return block.rows, self.panels, 0, len(self.panels), self.slices, self.dimension, block.state, block.over
 
     def limits(self, value: float) -> NDArray[np.float32]:
         """What a score of each query has to exceed [P, LANES]; lanes without a query never do."""
         limits = np.full((len(self.panels), self.panels.shape[2]), np.inf, np.float32)
         limits.reshape(-1)[: self.last - self.first] = value
         return limits
+
+
+#: What a thread does with the scores: it may raise the limits [P, LANES] as it goes.
+Look: TypeAlias = Callable[[Part, NDArray[np.float32], Iterator[Scores]], Found]
 
 
 @dataclass
@@ -86,14 +94,15 @@ class Scan:
     def __init__(self, queries: Vectors, database: Vectors, similarity: Similarity) -> None:
         self.queries, self.database, self.similarity = queries, database, similarity
         self.shape: Shape = shape_of(queries, database, similarity)
+        self.slices = self.shape.slices(similarity)
 
     def query_blocks(self) -> list[tuple[int, int]]:
         """Queries first..last that are in memory at once, normalised."""
         at_once = max(1, QUERY_BYTES // (4 * self.shape.query_chunks * self.shape.dimension))
         return [(first, min(first + at_once, len(self.queries))) for first in range(0, len(self.queries), at_once)]
 
-    def visit(self, look: Callable[[Part, Iterator[Block]], Found]) -> Iterator[list[Found]]:
-        """For each part of the queries, what `look` returns in every thread: it gets some of the blocks, in order.
+    def visit(self, look: Look[Found], limit: float) -> Iterator[list[Found]]:
+        """For each part of the queries, what `look` returns in every thread, which gets some of the scores, in order.
 
         Raises DescriptorError for the first row that can't be compared.
         """
@@ -101,7 +110,7 @@ class Scan:
             for part in self._parts(pool):
                 hand = _Hand(iter(range(0, len(self.database), self._block_rows())))
                 try:
-                    tasks = [pool.submit(look, part, self._blocks(hand)) for _ in range(threads())]
+                    tasks = [pool.submit(self._run, look, part, limit, hand) for _ in range(threads())]
                     wait(tasks)
                 finally:
                     hand.stop()
@@ -115,46 +124,68 @@ class Scan:
 
         size = self.shape.query_chunks * self.shape.dimension
         at_once = max(1, QUERY_BYTES // (4 * size * LANES)) * LANES
-        slices = self.shape.slices(self.similarity)
         for first in range(0, len(self.queries), at_once):
             last = min(first + at_once, len(self.queries))
-            panels = zeros(-(-(last - first) // LANES) * size, LANES).reshape(-1, size, LANES)
+            panels = zeros(-(-(last - first) // LANES), size, LANES)
             list(pool.map(self._pack, panels, range(first, last, LANES)))
-            yield Part(first, last, panels, slices, self.shape.dimension)
+            yield Part(first, last, panels)
 
     def _pack(self, panel: NDArray[np.float32], first: int) -> None:
         """The queries from `first` on into their panel [D, LANES]."""
         from bench.similarity import kernels
 
-        block = self.queries[first : first + kernels.LANES]
-        rows = normalised(block, self.similarity, "queries", first)
-        kernels.pack(rows.reshape(len(rows), -1), panel)
+        block = floats(self.queries, first, min(first + kernels.LANES, len(self.queries)))
+        kernels.pack(*measured(block, self.similarity, "queries", first), panel)
 
     def _block_rows(self) -> int:
         """Rows of a block, a multiple of a tile's height: few enough for every thread to get some."""
         from bench.similarity.kernels import ROWS
 
-        size = self.shape.database_chunks * self.shape.dimension
+        width = max(part.width for part in self.slices)
+        if not in_place(self.database):
+            width = max(width, self.shape.database_chunks * self.shape.dimension)
         share = -(-len(self.database) // threads())
-        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * size), share + ROWS - 1) // ROWS) * ROWS
+        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * width), share + ROWS - 1) // ROWS) * ROWS
 
-    def _blocks(self, hand: _Hand) -> Iterator[Block]:
+    def _run(self, look: Look[Found], part: Part, limit: float, hand: _Hand) -> Found:
+        limits = part.limits(limit)
+        return look(part, limits, self._scores(part, limits, hand))
+
+    def _scores(self, part: Part, limits: NDArray[np.float32], hand: _Hand) -> Iterator[Scores]:
         """One thread's blocks; what they hold is overwritten by the next."""
-        from bench.similarity.kernels import LANES, ROWS, zeros
+        from bench.similarity import kernels
 
-        n = self._block_rows()
-        rows = zeros(n, self.shape.database_chunks * self.shape.dimension)
-        state, over = zeros(n, LANES), np.empty(n // ROWS, np.bool_)
+        n, n_columns = self._block_rows(), [s.width > 0 for s in self.slices].count(True)
+        columns = kernels.zeros(n, max(s.width for s in self.slices))
+        group = min(len(part.panels), PANELS)
+        state = kernels.zeros(group, n, kernels.LANES)
+        over = np.empty((group, n // kernels.ROWS), np.bool_)
+        for start, rows, factors in self._blocks(hand, n):
+            for first in range(0, len(part.panels), group):
+                last = min(first + group, len(part.panels))
+                state.fill(-np.inf)
+                for s in self.slices:
+                    # where there is but one for all, it is in place for the next panels too
+                    if s.width and (first == 0 or n_columns > 1):
+                        kernels.scale(rows, factors, s.first, s.width, columns)
+                    kernels.sweep(
+                        columns, len(rows), part.panels, first, last, s.start, s.step, s.n, self.shape.dimension,
+                        limits, state, over,
+                    )  # fmt: skip
+                yield Scores(first, last, start, len(rows), state, over)
+
+    def _blocks(self, hand: _Hand, n: int) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float64]]]:
+        """Where a block begins, its rows, and the factors that normalise them."""
         while (start := hand.next()) is not None:
             try:
                 with hand.lock:  # a database need not bear several readers
                     block = floats(self.database, start, min(start + n, len(self.database)))
-                normalise(self.similarity, "database", start, block, rows[: len(block)])
+                rows, factors = measured(block, self.similarity, "database", start)
             except DescriptorError as error:
                 hand.failed[start] = error
                 hand.stop()
                 return
-            yield Block(start, len(block), rows[: -(-len(block) // ROWS) * ROWS], state, over)
+            yield start, rows, factors
 
 
 def threads() -> int:

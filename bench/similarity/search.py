@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,14 @@ from bench.errors import DescriptorError
 from bench.similarity.pairs import rescore
 from bench.similarity.prepare import Vectors, on_accelerator
 from bench.similarity.pruned import LARGEST_K, Pruned, Sorted, can_be_sorted, sort_chunks
-from bench.similarity.scan import Block, Part, Scan
+from bench.similarity.scan import Part, Scan, Scores
 from bench.similarity.spec import Similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: (query, row) [P, 2], and the score [P] of each.
+Pairs: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 #: Pairs that a thread can note of a block before it looks again with more room.
 ROOM = 2**16
@@ -88,9 +91,14 @@ def _none_yet(n: int, k: int) -> TopK:
 
 
 def _prune(scan: Scan, best: TopK, most: float) -> bool:
-    """The best by bounds, the database sorted part by part; False where its first rows say that it does not pay."""
+    """The best by bounds, the database sorted part by part; False where its first rows do not promise that.
+
+    Nor is it tried where these would take more memory than is meant for them.
+    """
     n, n_chunks, d = len(scan.database), scan.shape.database_chunks, scan.shape.dimension
-    in_memory = max(TRIED_ROWS, SORTED_BYTES // (4 * n_chunks * (d + 4)))
+    in_memory = SORTED_BYTES // (4 * n_chunks * (d + 4))
+    if in_memory < TRIED_ROWS:
+        return False
     starts = [0, *range(TRIED_ROWS, n, in_memory)]
     for queries in scan.query_blocks():
         pruned = Pruned(scan.queries, *queries, scan.similarity, scan.shape, best.scores, best.indices)
@@ -105,14 +113,14 @@ def _look_at_all(scan: Scan, k: int) -> TopK:
     """The best of all rows: every thread keeps those of its blocks."""
     from bench.similarity import kernels
 
-    def look(part: Part, blocks: Iterator[Block]) -> TopK:
-        # heaps with the worst in front, which is the limit
-        best, limits = _none_yet(part.last - part.first, k), part.limits(-np.inf)
-        for block in blocks:
-            kernels.keep_best(*part.operands(block), block.n_rows, block.start, limits, best.scores, best.indices)
+    def look(part: Part, limits: NDArray[np.float32], found: Iterator[Scores]) -> TopK:
+        best = _none_yet(part.last - part.first, k)  # heaps with the worst in front, which is the limit
+        for s in found:
+            of_s = s.state, s.over, s.first, s.last, s.n_rows, s.start
+            kernels.keep_best(*of_s, limits, best.scores, best.indices)
         return best
 
-    parts = [merge(found, k) for found in scan.visit(look)]
+    parts = [merge(found, k) for found in scan.visit(look, -np.inf)]
     return TopK(np.concatenate([part.scores for part in parts]), np.concatenate([part.indices for part in parts]))
 
 
@@ -166,19 +174,19 @@ def range_search(queries: Vectors, database: Vectors, threshold: float, similari
     least = least if float(least) >= threshold else np.nextafter(least, np.float32(np.inf))
     under = float(np.nextafter(least, np.float32(-np.inf)))
 
-    def look(part: Part, blocks: Iterator[Block]) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        limits, found, room = part.limits(under), [], ROOM
-        for block in blocks:
+    def look(part: Part, limits: NDArray[np.float32], found: Iterator[Scores]) -> list[Pairs]:
+        kept, room = [], ROOM
+        for s in found:
             while True:
                 scores, pairs = np.empty(room, np.float32), np.empty((room, 2), np.int64)
-                n = kernels.keep_over(*part.operands(block), block.n_rows, limits, scores, pairs)
+                n = kernels.keep_over(s.state, s.over, s.first, s.last, s.n_rows, limits, scores, pairs)
                 if n <= room:
                     break
                 room = n
-            found.append((pairs[:n] + np.array((part.first, block.start)), scores[:n].copy()))
-        return found
+            kept.append((pairs[:n] + np.array((part.first, s.start)), scores[:n].copy()))
+        return kept
 
-    found = itertools.chain(*(of_thread for of_part in scan.visit(look) for of_thread in of_part))
+    found = itertools.chain(*(of_thread for of_part in scan.visit(look, under) for of_thread in of_part))
     pairs, scores = (np.concatenate(of) for of in zip(*found, strict=True))
     order = np.lexsort((pairs[:, 1], -scores, pairs[:, 0]))
     return Within(pairs[order, 0], pairs[order, 1], scores[order])
@@ -196,13 +204,14 @@ def histogram(
     scan = Scan(queries, database, similarity)
     edges = np.linspace(low, high, bins + 1)
 
-    def look(part: Part, blocks: Iterator[Block]) -> NDArray[np.int64]:
+    def look(part: Part, limits: NDArray[np.float32], found: Iterator[Scores]) -> NDArray[np.int64]:
         counts = np.zeros(bins, np.int64)
-        for block in blocks:
-            kernels.count(*part.operands(block), block.n_rows, part.last - part.first, edges, counts)
+        for s in found:
+            n_queries = min(s.queries.stop, part.last - part.first) - s.queries.start
+            kernels.count(s.state, n_queries, s.n_rows, edges, counts)
         return counts
 
-    found = list(itertools.chain(*scan.visit(look)))
+    found = list(itertools.chain(*scan.visit(look, np.inf)))
     return Histogram(edges, np.sum(found, axis=0))
 
 
@@ -213,12 +222,12 @@ def pairwise(queries: Vectors, database: Vectors, similarity: Similarity) -> NDA
     scan = Scan(queries, database, similarity)
     scores = np.empty((len(queries), len(database)), np.float32)
 
-    def look(part: Part, blocks: Iterator[Block]) -> None:
-        for block in blocks:
-            out = scores[part.first : part.last, block.start : block.start + block.n_rows]
-            kernels.fill(*part.operands(block), out)
+    def look(part: Part, limits: NDArray[np.float32], found: Iterator[Scores]) -> None:
+        for s in found:
+            out = scores[part.first : part.last, s.start : s.start + s.n_rows][s.queries]
+            kernels.fill(s.state, s.n_rows, out)
 
-    for _ in scan.visit(look):
+    for _ in scan.visit(look, np.inf):
         pass
     return scores
 
