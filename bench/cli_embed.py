@@ -34,6 +34,7 @@ def embed(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
+    engine: Annotated[str, typer.Option(help="What describes images: local, ray or ray:HOST:PORT.")] = "local",
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
     weights: Annotated[Weights, typer.Option(help="random: tests the harness.")] = Weights.pretrained,
     weights_dir: Annotated[
@@ -52,6 +53,7 @@ def embed(
     from bench import embed as embedding
     from bench.describe import obtain
     from bench.descriptor import DescriptorKind
+    from bench.engines import Engine
     from bench.memory import keep_freed_memory
     from bench.preprocess import Mode
     from bench.records import Config
@@ -61,6 +63,7 @@ def embed(
     keep_freed_memory()
     for file in plugin or []:
         plugins.load_file(file)
+    works = Engine.parse(engine)
     chosen = plugins.backbones.select(backbone)
     if len(chosen) > 1:
         raise UsageError(f"'{backbone}' is {len(chosen)} backbones: name one")
@@ -77,8 +80,9 @@ def embed(
         batch_size=batch_size,
         preprocess=str(Mode.parse(preprocess)),
     )
-    loading = obtain(chosen[0], config, WeightsStore(Network(offline), weights_dir, allow_code))
-    with console.counting("images") as progress:
+    store = WeightsStore(Network(offline), weights_dir, allow_code)
+    with works.connected() as cluster, console.counting("images") as progress:
+        loading = obtain(chosen[0], config, store, cluster)
         try:
             n_images = embedding.embed(loading, source, output, kind, dtype.value, workers, progress)
         except KeyboardInterrupt:

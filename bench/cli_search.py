@@ -45,7 +45,7 @@ def search(
     try:
         with works.connected() as cluster, console.counting("rows") as progress:
             if cluster:
-                opening = partial(open_vectors, database)
+                opening = partial(open_vectors, str(Path(database).absolute()))  # workers stand elsewhere
                 outcome = searching.exact_on(cluster, asking, opening, parsed, top_k, progress)
             elif factory:
                 outcome = searching.approximate(asking, among, parsed, top_k, factory, seed)

@@ -1,10 +1,12 @@
 """Search and extraction on a real Ray cluster, one of whose worker processes is killed, against this process's own."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from numpy.typing import NDArray
 from PIL import Image
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from bench import cli_search
@@ -33,6 +37,7 @@ from bench.plugins import Selected, backbones, load_file
 from bench.records import Config, RunFolder
 from bench.similarity import Similarity, TopK, top_k
 from bench.similarity.prepare import Rows
+from tests.conftest import ROOT
 
 search_app = typer.Typer()
 search_app.command()(cli_search.search)
@@ -41,14 +46,18 @@ GAUSS = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A head and two worker processes on this machine, for as long as this module's tests take."""
+    """A head and two worker processes on this machine, started in another folder, for this module's tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the user's home
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(ROOT))  # whence workers import this module
         import ray
 
         few = {"num_cpus": 2, "object_store_memory": 2**27, "include_dashboard": False, "log_to_driver": False}
+        here = Path.cwd()
+        os.chdir(tmp_path_factory.mktemp("elsewhere"))
         ray.init(address="local", _temp_dir=str(tmp_path_factory.getbasetemp()), **few)
+        os.chdir(here)
         try:
             with Engine.parse("ray").connected() as connected:
                 assert connected is not None
@@ -162,12 +171,44 @@ def test_what_search_refuses(cluster: Cluster, database: Path, tmp_path: Path) -
         search(rows[:2, :32], partial(of_file, database), 1, Similarity())
     with pytest.raises(DescriptorError, match=r"^row 1 of the queries is zero"):
         search(rows[:2] * [[1], [0]], partial(of_file, database), 1, Similarity())
-    rows[4000] = np.nan
+
+
+def slow_at_first(path: Path) -> Rows:
+    rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    return Slow(rows, rows.shape, rows.dtype)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A database whose first third takes its time."""
+
+    rows: NDArray[np.float32]
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        if isinstance(rows, slice) and rows.start < len(self) // 3:
+            time.sleep(0.5)
+        return self.rows[rows]
+
+
+@pytest.mark.parametrize("bad", [[4000], [1600, 1700, 3000], [5002]])
+def test_the_first_row_that_is_not_finite_is_told_as_by_one_machine(
+    cluster: Cluster, database: Path, tmp_path: Path, bad: list[int]
+) -> None:
+    rows = np.load(database)
+    rows[bad] = np.nan
     np.save(tmp_path / "bad.npy", rows)
-    first = int(np.linspace(0, 5003, 9)[6])
-    sentence = rf"^in the shard that starts at row {first} of the database, row {4000 - first} of the database is not"
-    with pytest.raises(DescriptorError, match=sentence):
-        search(rows[:2], partial(of_file, tmp_path / "bad.npy"), 1, Similarity())
+    opening = partial(slow_at_first, tmp_path / "bad.npy")
+    for similarity in (Similarity(), Similarity(chunks=8)):
+        with pytest.raises(DescriptorError, match=rf"^row {bad[0]} of the database is not finite") as here:
+            top_k(rows[:2], of_file(tmp_path / "bad.npy"), 1, similarity)
+        with pytest.raises(DescriptorError) as there:
+            searching.top_k(cluster, rows[:2], opening, 1, similarity, n_shards=3)
+        assert str(there.value) == str(here.value)
 
 
 def elsewhere(path: Path, here: int, other: Path) -> Rows:
@@ -281,7 +322,8 @@ from bench.plugins import register_backbone
 
 
 class Pixels:
-    n_parameters = None
+    def __init__(self, weights_file):
+        self.n_parameters = int(weights_file.read_text()) if weights_file else None
 
     def describe(self, batch):
         cells = batch.float().flatten(2).transpose(1, 2)
@@ -290,7 +332,7 @@ class Pixels:
 
 class PixelsBackbone(Backbone):
     def load(self, device, weights_file):
-        return Pixels()
+        return Pixels(weights_file)
 
 
 @register_backbone()
@@ -301,14 +343,17 @@ def pixels_of_a_file() -> Backbone:
 
 
 def test_a_single_files_plugin_and_local_descriptors_in_half(
-    extract: Extract, images: list[ImageFile], tmp_path: Path
+    extract: Extract, images: list[ImageFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its weights are at a relative path, which workers in another folder would not find."""
     (tmp_path / "pixels.py").write_text(PLUGIN)
+    (tmp_path / "weights.txt").write_text("7")
     load_file(tmp_path / "pixels.py")
-    loaded = loading(backbones.select("pixels_of_a_file")[0].item, 5)
+    monkeypatch.chdir(tmp_path)
+    loaded = replace(loading(backbones.select("pixels_of_a_file")[0].item, 5), file=Path("weights.txt"))
     kind = DescriptorKind.parse("local/2x2")
     found, how, _ = extract(loaded, images[:5], kind, "float16")
-    assert found.dtype == np.float16 and found.shape == (5, 4, 3) and how.n_parameters is None
+    assert found.dtype == np.float16 and found.shape == (5, 4, 3) and how.n_parameters == 7
     np.testing.assert_array_equal(found, locally(loaded, images[:5], kind)[0].astype(np.float16))
 
 
@@ -394,23 +439,48 @@ def test_a_run_on_ray_has_the_scores_of_one_machine(
     assert scores["ray"] == scores["local"]
 
 
-def test_the_search_command_on_ray(cluster: Cluster, database: Path, tmp_path: Path) -> None:
-    found = {}
+@pytest.mark.parametrize("form", ["x.npy", "x.parquet#second"])
+def test_the_search_command_on_ray(
+    cluster: Cluster, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Files at relative paths, which workers in another folder would not find."""
+    monkeypatch.chdir(tmp_path)
+    rows = np.load(database)
+    np.save("x.npy", rows)
+    lists = [pa.FixedSizeListArray.from_arrays(pa.array(of.ravel()), 64) for of in (rows[::-1], rows)]
+    parquet.write_table(pa.table(lists, ["first", "second"]), "x.parquet")
+    files = ["--queries", form, "--database", form, "--similarity", "chunked@8", "--top-k", "3"]
     for engine in ("local", "ray"):
-        files = [
-            "--queries",
-            str(database),
-            "--database",
-            str(database),
-            "--output",
-            str(tmp_path / f"{engine}.parquet"),
-        ]
-        result = CliRunner().invoke(
-            search_app, [*files, "--similarity", "chunked@8", "--top-k", "3", "--engine", engine]
-        )
-        assert result.exit_code == 0, result.output
-        found[engine] = (tmp_path / f"{engine}.parquet").read_bytes()
-    assert found["ray"] == found["local"]
-    files[-1] = str(tmp_path / "other.csv")
-    result = CliRunner().invoke(search_app, [*files, "--index", "faiss:Flat", "--engine", "ray"])
-    assert isinstance(result.exception, UsageError) and "searched by one machine" in str(result.exception)
+        told = CliRunner().invoke(search_app, [*files, "--output", f"{engine}.parquet", "--engine", engine])
+        assert told.exit_code == 0, told.output
+    assert Path("ray.parquet").read_bytes() == Path("local.parquet").read_bytes()
+    options = ["--output", "other.csv", "--index", "faiss:Flat", "--engine", "ray"]
+    refused = CliRunner().invoke(search_app, [*files, *options])
+    assert isinstance(refused.exception, UsageError) and "searched by one machine" in str(refused.exception)
+
+
+def test_the_embed_command_on_ray(
+    cluster: Cluster, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of one machine byte for byte, with a plugin, images and a cache at relative paths."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_HOME", "cache")
+    Path("pixels.py").write_text(PLUGIN)
+    Path("images").symlink_to(small / "references")
+    for engine in ("local", "ray"):
+        chosen = ["--backbone", "pixels_of_a_file", "--images", "images", "--output", engine, "--engine", engine]
+        ran = CliRunner().invoke(app, ["embed", *chosen, "--plugin", "pixels.py", "--batch-size", "5"])
+        assert ran.exit_code == 0 and "descriptors of 12 images" in ran.output, ran.output
+    local, on_ray = ({p.relative_to(f): p for p in f.rglob("*.*")} for f in (Path("local"), Path("ray")))
+    assert local.keys() == on_ray.keys() and len(local) == 3
+    told = [json.loads(files.pop(Path("meta.json")).read_text()) for files in (local, on_ray)]
+    assert [path.read_bytes() for path in on_ray.values()] == [local[name].read_bytes() for name in on_ray]
+    assert told[0]["made_from"] == told[1]["made_from"] and told[1]["n_parameters"] is None
+    assert "ray_workers" in told[1]["hardware"] and "ray_workers" not in told[0]["hardware"]
+
+
+def test_the_embed_command_refuses_what_run_refuses(tmp_path: Path) -> None:
+    chosen = ["--backbone", "color", "--images", str(tmp_path), "--output", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, ["embed", *chosen, "--engine", "spark"])
+    assert "there is no engine 'spark': write local, ray or ray:HOST:PORT" in str(refused.exception)
+    assert not (tmp_path / "out").exists()

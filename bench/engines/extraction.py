@@ -65,7 +65,8 @@ def extract(
         if name.startswith(PLUGIN_MODULE):
             ray.cloudpickle.register_pickle_by_value(module)  # a file that workers can't import
     # without the model, which an actor loads; Ray gives it one GPU, whose number is 0
-    portable = replace(loading, config=replace(loading.config, device=device))
+    file = loading.file.absolute() if loading.file else None  # workers stand elsewhere
+    portable = replace(loading, config=replace(loading.config, device=device), file=file)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.execution_options.preserve_order = False, True
     context.raise_original_map_exception = True

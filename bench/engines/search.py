@@ -2,7 +2,7 @@
 
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from bench.engines.cluster import RETRIES, Cluster, told
 from bench.errors import BenchError, DescriptorError
 from bench.similarity import Similarity, TopK
 from bench.similarity.prepare import Rows, normalised
-from bench.similarity.scan import Scan
+from bench.similarity.scan import BLOCK_ROWS, Scan
 from bench.similarity.search import require_k
 
 #: Shards are small enough that no core waits long for the last, and that little is lost with a worker.
@@ -91,9 +91,21 @@ def top_k(
             done += waiting.pop(ready)
             on_progress(done, n)
     except ray.exceptions.RayError as error:
-        raise told(error) from None
+        raise told(_first_failure(waiting, error)) from None
     assert best is not None
     return best
+
+
+def _first_failure(tasks: Iterable[Any], failure: Exception) -> Exception:
+    """The failure that comes first in the database, of the tasks at work in its order."""
+    import ray
+
+    for task in tasks:
+        try:
+            ray.get(task)
+        except ray.exceptions.RayError as error:
+            return error
+    return failure
 
 
 def _of_shard(
@@ -120,6 +132,8 @@ def _of_shard(
         )
     try:
         found = searching.top_k(queries, Shard(database, first, last), min(k, last - first), similarity)
-    except DescriptorError as error:
-        raise DescriptorError(f"in the shard that starts at row {first} of the database, {error}") from error
+    except DescriptorError:
+        for start in range(first, last, BLOCK_ROWS):  # again, to name the row by its place in the whole
+            normalised(database[start : min(start + BLOCK_ROWS, last)], similarity, "database", start)
+        raise
     return TopK(found.scores, found.indices + first)
