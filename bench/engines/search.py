@@ -104,7 +104,8 @@ def _first_failure(tasks: Iterable[Any], failure: Exception) -> Exception:
         try:
             ray.get(task)
         except ray.exceptions.RayError as error:
-            return error
+            failure = error
+            break
     return failure
 
 
