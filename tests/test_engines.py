@@ -32,8 +32,8 @@ from bench.engines import extraction as on_ray
 from bench.engines import search as searching
 from bench.errors import BenchError, CheckpointError, DescriptorError, ImageError, UsageError
 from bench.extract import GLOBAL
-from bench.interfaces import Backbone, Descriptors, ImageFile, Model, Preprocess
-from bench.plugins import Selected, backbones, load_file
+from bench.interfaces import TRAINING_FREE, Backbone, Descriptors, ImageFile, Model, Preprocess
+from bench.plugins import Selected, backbones
 from bench.records import Config, RunFolder
 from bench.similarity import Similarity, TopK, top_k
 from bench.similarity.prepare import Rows
@@ -191,11 +191,11 @@ class Slow:
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
         if isinstance(rows, slice) and rows.start < len(self) // 3:
-            time.sleep(0.5)
+            time.sleep(0.1)
         return self.rows[rows]
 
 
-@pytest.mark.parametrize("bad", [[4000], [1600, 1700, 3000], [5002]])
+@pytest.mark.parametrize("bad", [[4000], [1600, 1700]])
 def test_the_first_row_that_is_not_finite_is_told_as_by_one_machine(
     cluster: Cluster, database: Path, tmp_path: Path, bad: list[int]
 ) -> None:
@@ -317,7 +317,7 @@ def test_extraction_with_a_killed_worker_is_that_of_one_machine(
 
 
 PLUGIN = """
-from bench.interfaces import Backbone, Descriptors, Preprocess, TRAINING_FREE, Weights
+from bench.interfaces import Backbone, Descriptors, Preprocess, Weights
 from bench.plugins import register_backbone
 
 
@@ -338,23 +338,8 @@ class PixelsBackbone(Backbone):
 @register_backbone()
 def pixels_of_a_file() -> Backbone:
     squashed = Preprocess("squash", 4, None, "bilinear", None, None)
-    return PixelsBackbone("pixels_of_a_file", "pixels", 48, squashed, Weights(TRAINING_FREE, "", "none"))
+    return PixelsBackbone("pixels_of_a_file", "pixels", 48, squashed, Weights(WEIGHTS, "", "none"))
 """
-
-
-def test_a_single_files_plugin_and_local_descriptors_in_half(
-    extract: Extract, images: list[ImageFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its weights are at a relative path, which workers in another folder would not find."""
-    (tmp_path / "pixels.py").write_text(PLUGIN)
-    (tmp_path / "weights.txt").write_text("7")
-    load_file(tmp_path / "pixels.py")
-    monkeypatch.chdir(tmp_path)
-    loaded = replace(loading(backbones.select("pixels_of_a_file")[0].item, 5), file=Path("weights.txt"))
-    kind = DescriptorKind.parse("local/2x2")
-    found, how, _ = extract(loaded, images[:5], kind, "float16")
-    assert found.dtype == np.float16 and found.shape == (5, 4, 3) and how.n_parameters == 7
-    np.testing.assert_array_equal(found, locally(loaded, images[:5], kind)[0].astype(np.float16))
 
 
 def test_images_that_workers_do_not_see(extract: Extract, images: list[ImageFile], lite0: Backbone) -> None:
@@ -425,7 +410,7 @@ def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_on_ray_has_the_scores_of_one_machine(
     cluster: Cluster, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pixels.py").write_text(PLUGIN)
+    (tmp_path / "pixels.py").write_text(PLUGIN.replace("WEIGHTS", repr(TRAINING_FREE)))
     scores = {}
     for engine in ("local", "ray"):
         monkeypatch.setenv("BENCH_HOME", str(tmp_path / engine))  # a store of its own
@@ -435,6 +420,7 @@ def test_a_run_on_ray_has_the_scores_of_one_machine(
         assert result.exit_code == 0, result.output
         (record, _) = RunFolder.existing(tmp_path / f"run-{engine}").records()
         scores[engine] = record.body["metrics"]
+        assert record.body["backbone"]["params_m"] is None
         assert (record.body["throughput"] is None) == (engine == "ray")  # a cluster's speed is not a machine's
     assert scores["ray"] == scores["local"]
 
@@ -462,20 +448,24 @@ def test_the_search_command_on_ray(
 def test_the_embed_command_on_ray(
     cluster: Cluster, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files of one machine byte for byte, with a plugin, images and a cache at relative paths."""
+    """A single file's plugin, whose weights, like all else, are at a relative path that workers would not find."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_HOME", "cache")
-    Path("pixels.py").write_text(PLUGIN)
+    Path("weights.txt").write_text("7")
+    Path("pixels.py").write_text(PLUGIN.replace("WEIGHTS", repr("file:weights.txt")))
     Path("images").symlink_to(small / "references")
+    half = ["--descriptor", "local/2x2", "--dtype", "float16"]
     for engine in ("local", "ray"):
         chosen = ["--backbone", "pixels_of_a_file", "--images", "images", "--output", engine, "--engine", engine]
-        ran = CliRunner().invoke(app, ["embed", *chosen, "--plugin", "pixels.py", "--batch-size", "5"])
+        ran = CliRunner().invoke(app, ["embed", *chosen, "--plugin", "pixels.py", "--batch-size", "5", *half])
         assert ran.exit_code == 0 and "descriptors of 12 images" in ran.output, ran.output
     local, on_ray = ({p.relative_to(f): p for p in f.rglob("*.*")} for f in (Path("local"), Path("ray")))
     assert local.keys() == on_ray.keys() and len(local) == 3
     told = [json.loads(files.pop(Path("meta.json")).read_text()) for files in (local, on_ray)]
     assert [path.read_bytes() for path in on_ray.values()] == [local[name].read_bytes() for name in on_ray]
-    assert told[0]["made_from"] == told[1]["made_from"] and told[1]["n_parameters"] is None
+    assert told[0]["made_from"] == told[1]["made_from"] and told[1]["n_parameters"] == 7
+    found = np.load(on_ray[Path("img_emb/img_emb_0000.npy")], allow_pickle=False)
+    assert found.dtype == np.float16 and found.shape == (12, 4, 3)
     assert "ray_workers" in told[1]["hardware"] and "ray_workers" not in told[0]["hardware"]
 
 
