@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bench import cli_cache, cli_datasets, cli_embed, cli_make, cli_search
-from bench.errors import BenchError, Interrupted, UsageError
+from bench.errors import BenchError, Interrupted, UsageError, told
 
 if TYPE_CHECKING:
     from bench.records import Config, Record
@@ -254,8 +254,7 @@ def main() -> NoReturn:
     except BenchError as error:
         _stop(str(error), error.exit_code, debug)
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        _stop(f"{error.strerror or error}{place}; what is computed is kept, mend this and run again", 1, debug)
+        _stop(told(error), 1, debug)
     except Exception as error:  # noqa: BLE001 - the last resort: anything unexpected is told as such
         _stop(f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback", 1, debug)
     sys.exit(0)

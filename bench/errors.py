@@ -7,6 +7,12 @@ class BenchError(Exception):
     exit_code = 1
 
 
+def told(error: OSError) -> str:
+    """What the system refused, where, and what to do, such as for a full disk."""
+    place = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{place}; what is computed is kept, mend this and run again"
+
+
 class UsageError(BenchError):
     """A wrong call: an unknown name, a value that cannot be, a folder that belongs to another run."""
 

@@ -16,7 +16,7 @@ from bench.cells import Failure, Outcome, kind_of
 from bench.describe import Loading, describe, obtain
 from bench.descriptor import DescriptorKind
 from bench.engines import Cluster
-from bench.errors import DatasetUnavailable, WeightsUnavailable
+from bench.errors import DatasetUnavailable, WeightsUnavailable, told
 from bench.evaluate import evaluate
 from bench.interfaces import Backbone, Dataset, ImageFile, Split
 from bench.manifest import Manifest, hashes, manifest, unique_images
@@ -258,4 +258,5 @@ def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:
     except (WeightsUnavailable, DatasetUnavailable) as error:
         return Failure("unavailable", phase, type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001 - one failing cell never stops the others; its record says why
-        return Failure("failed", phase, type(error).__name__, str(error) or type(error).__name__)
+        sentence = told(error) if isinstance(error, OSError) else str(error)
+        return Failure("failed", phase, type(error).__name__, sentence or type(error).__name__)

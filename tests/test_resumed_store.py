@@ -303,3 +303,45 @@ def test_changed_code_and_images_are_never_served(photos: Path, tmp_path: Path) 
     assert (run(), run()) == (20, 0)
     (tmp_path / "plugin.py").write_text(PLUGIN.replace("+ 1)", "+ 2)"))
     assert (run(), run()) == (20, 0)
+
+
+def test_other_preprocessing_and_weights_are_never_served(photos: Path, tmp_path: Path) -> None:
+    """The same with random weights of another seed, which have another sha256, and with another resizing."""
+
+    def run(*options: str) -> dict[str, bytes]:
+        asked = ["run", "--backbones", "timm:resnet10t", "--weights", "random", "--datasets", f"folder:{photos}"]
+        asked += ["--similarities", "global", "--overwrite", "--output", str(tmp_path / "out"), *options]
+        ran = CliRunner().invoke(app, asked)
+        assert ran.exit_code == 0, ran.output
+        return shard_files(tmp_path / "home")
+
+    entries_of = [set(run(*options)) for options in ([], [], ["--seed", "1"], ["--preprocess", "squash:32"])]
+    assert entries_of[0] == entries_of[1] < entries_of[2] < entries_of[3]
+    rows = [np.load(tmp_path / "home" / file) for file in sorted(entries_of[3]) if file.endswith(".npy")]
+    assert len(rows) == 3
+    assert not any(np.allclose(one, other) for one, other in [(rows[0], rows[1]), (rows[1], rows[2])])
+
+
+def test_a_full_disk_is_told_with_its_file_and_leaves_nothing_half_written(photos: Path, tmp_path: Path) -> None:
+    """A real limit of the system on the size of files: shards here are larger."""
+    import resource
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments(photos, tmp_path / "out")],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert ran.returncode == 3
+    (record,) = (tmp_path / "out/records").glob("*.json")
+    told = json.loads(record.read_text())["error"]["message"]
+    assert told.startswith("File too large: ") and told.endswith("mend this and run again")
+    assert "img_emb_0000.npy" in told
+    assert not [
+        path for path in (tmp_path / "home/descriptors").rglob("*") if path.is_file() and path.suffix != ".lock"
+    ]
+    assert CliRunner().invoke(app, arguments(photos, tmp_path / "out")).exit_code == 0

@@ -70,7 +70,7 @@ def shape_of(queries: Vectors, database: Vectors, similarity: Similarity) -> Sha
     Raises DescriptorError for what is empty, of another rank or dimension, or not of a floating type, and UsageError
     where the chunks do not divide the dimension or the tokens have no such grid.
     """
-    q, x = (_chunks(v, role, similarity) for v, role in ((queries, "queries"), (database, "database")))
+    x, q = (_chunks(v, role, similarity) for v, role in ((database, "database"), (queries, "queries")))
     if q[1] != x[1] or (q[0] != x[0] and not similarity.cross):
         told = [f"{d}" if n == 1 or similarity.chunks else f"{n} x {d}" for n, d in (q, x)]
         if similarity.chunks or not similarity.tokens:
@@ -84,9 +84,9 @@ def _chunks(vectors: Vectors, role: str, similarity: Similarity) -> tuple[int, i
     shape = tuple(vectors.shape)
     rank, form = (3, "[number, tokens, dimension]") if similarity.tokens else (2, "[number, dimension]")
     if len(shape) != rank or 0 in shape:
-        raise DescriptorError(f"the {role} have shape {shape}, but {similarity} compares {form}, not empty")
+        raise DescriptorError(f"the shape of the {role} is {shape}, but {similarity} compares {form}, not empty")
     if not _floating(vectors):
-        raise DescriptorError(f"the {role} are of type {vectors.dtype}: give floating-point descriptors")
+        raise DescriptorError(f"the type of the {role} is {vectors.dtype}: give floating-point descriptors")
     if similarity.tokens:
         return (shape[1] if similarity.grid is None else _pooling(shape[1], similarity.grid).shape[0]), shape[2]
     similarity.require_divides(shape[1])
