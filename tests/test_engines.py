@@ -398,6 +398,19 @@ def test_no_ray_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
+def test_what_listens_at_the_address_is_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ends the process after more than a minute, which is not waited for here."""
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: sys.exit(15))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        told = rf"^no Ray cluster can be used at {address} \(what answers there is no Ray head\): start one"
+        with pytest.raises(UsageError, match=told), Engine.parse(f"ray:{address}").connected():
+            pass
+
+
 def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (

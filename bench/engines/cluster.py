@@ -99,9 +99,10 @@ def _connect(ray: Any, address: str | None) -> None:
             socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()  # Ray itself tries for minutes
         new = {"include_dashboard": False} if address is None else {}
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **new)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SystemExit) as error:  # it exits where what answers is no head
+        why = "what answers there is no Ray head" if isinstance(error, SystemExit) else _first_line(error)
         raise UsageError(
-            f"no Ray cluster can be used at {address or 'this machine'} ({_first_line(error)}): start one by 'ray "
+            f"no Ray cluster can be used at {address or 'this machine'} ({why}): start one by 'ray "
             "start --head', and this command on one of its nodes"
         ) from error
 
