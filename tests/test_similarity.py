@@ -342,7 +342,7 @@ def bad(row: int, value: float) -> NDArray[np.float64]:
         (np.ones((1, 4)), np.ones((3, 4)), 0, "k is 0"),
         (np.ones((0, 4)), np.ones((3, 4)), 1, r"shape of the queries is \(0, 4\)"),
         (np.ones(4), np.ones((3, 4)), 1, r"shape of the queries is \(4,\)"),
-        (np.ones((1, 4), int), np.ones((3, 4)), 1, "type int64"),
+        (np.ones((1, 4), int), np.ones((3, 4)), 1, "the type of the queries is int64"),
         (np.ones((1, 4)), bad(1, -np.inf).astype(np.float32), 1, "row 1 of the database is not finite"),
     ],
 )
