@@ -356,8 +356,8 @@ def test_what_cannot_be_compared_is_told(q: NDArray[np.float64], x: NDArray[np.f
     [
         ((2, 9, 5), (3, 9, 4), "cross@tokens", "queries have 9 x 5 dimensions and the database 9 x 4"),
         ((2, 9, 5), (3, 4, 5), "chunked@tokens", "queries have 9 x 5 dimensions and the database 4 x 5"),
-        ((2, 9), (3, 9), "chunked@tokens", r"shape \(2, 9\), but chunked@tokens compares \[number, tokens, dimension"),
-        ((2, 9, 5), (3, 9, 5), "global", r"shape \(2, 9, 5\), but global compares \[number, dimension"),
+        ((2, 9), (3, 9), "chunked@tokens", r"is \(3, 9\), but chunked@tokens compares \[number, tokens, dimension"),
+        ((2, 9, 5), (3, 9, 5), "global", r"is \(3, 9, 5\), but global compares \[number, dimension"),
         ((2, 8, 5), (3, 8, 5), "chunked@tokens/2x2", "8 tokens have no grid that can be averaged to 2x2"),
         ((2, 9, 5), (3, 9, 5), "chunked@tokens/4x4", "9 tokens have no grid that can be averaged to 4x4"),
     ],
