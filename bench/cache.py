@@ -42,7 +42,9 @@ def problems(store: DescriptorStore) -> Iterator[tuple[Path, str]]:
     """The file and what is wrong with it, for every shard that is lost or damaged and every list that can't be read."""
     for entry in entries(store):
         if (listed := listing(entry.folder)) is None:
-            continue  # its writer was killed before there was a shard
+            if any(entry.folder.rglob("*.npy")):  # else its writer was killed before there was a shard
+                yield entry.folder / WHOLE, "is lost: the next run that needs it makes it again"
+            continue
         try:
             for _, path in damaged(entry.folder, Meta.read(listed)):
                 told = "damaged" if (entry.folder / path).is_file() else "lost"
