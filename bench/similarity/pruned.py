@@ -1,6 +1,7 @@
 """Chunked search that leaves out, exactly, what the norms of chunks rule out."""
 
 import itertools
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -108,20 +109,29 @@ class Pruned:
         most: share of the plain search's time that this may be expected to take; where it is more, the search is given
         up with the heaps in disorder, and the answer is False.
         """
+        n_places = chunks.store.shape[1]
+        stages = [0, *(stage for stage in STAGES if stage < n_places), n_places]
+        first, *others = itertools.pairwise(stages)
         with ThreadPoolExecutor(len(self._parts), thread_name_prefix="similarity") as pool:
-            return all(pool.map(partial(self._look, chunks, most), range(len(self._parts))))
+            places = range(len(self._parts))
+            if np.mean(list(pool.map(partial(self._begin, chunks, first), places))) > most:
+                return False
+            list(pool.map(partial(self._go_on, chunks, others), places))
+        return True
 
-    def _look(self, chunks: Sorted, most: float, place: int) -> bool:
-        """One thread's part of the queries, which it does not wait with for the others."""
+    def _begin(self, chunks: Sorted, stage: tuple[int, int], place: int) -> float:
+        """The first stage of one thread's queries, and the time that the others may take."""
         part, ready = self._parts[place], self._ready[place]
         if ready is None:
             ready = self._ready[place] = self._prepared(part)
-        n_places = chunks.store.shape[1]
-        for begin, end in itertools.pairwise([0, *(stage for stage in STAGES if stage < n_places), n_places]):
-            self._stage(chunks, begin, end, part, ready)
-            if begin == 0 and self._expected(chunks, part, ready) > most:
-                return False
-        return True
+        self._stage(chunks, *stage, part, ready)
+        return self._expected(chunks, part, ready)
+
+    def _go_on(self, chunks: Sorted, stages: Sequence[tuple[int, int]], place: int) -> None:
+        ready = self._ready[place]
+        assert ready is not None
+        for begin, end in stages:
+            self._stage(chunks, begin, end, self._parts[place], ready)
 
     def _prepared(self, part: slice) -> Ready:
         from bench.similarity import bounds
