@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 import torch
@@ -52,8 +51,9 @@ def measured(benchmark: BenchmarkFixture, work: Callable[..., Any], *arguments: 
     return benchmark.pedantic(work, arguments, rounds=7, warmup_rounds=1)
 
 
-@sizes(*SIZES)
+# the last decorator varies slowest: what is compared is timed one after the other
 @pytest.mark.parametrize("spec", ["unit", "global", "chunked@4", "chunked@16", "chunked@64"])
+@sizes(*SIZES)
 def test_gaussian(benchmark: BenchmarkFixture, m: int, d: int, spec: str, gaussian: Gaussian) -> None:
     if benchmark.disabled and (m, d) != SIZES[0]:
         pytest.skip("large, and nothing is timed")
@@ -65,6 +65,14 @@ def test_gaussian(benchmark: BenchmarkFixture, m: int, d: int, spec: str, gaussi
     else:
         found = measured(benchmark, top_k, q, x, K, Similarity.parse(spec))
         assert np.all(np.diff(found.scores, axis=1) <= 0)
+
+
+@pytest.mark.benchmark(group="roofline: torch's product of two square matrices of 4,096")
+def test_peak(benchmark: BenchmarkFixture) -> None:
+    """What the machine's matrix product reaches, 2 * 4096**3 operations: what a search can be compared with."""
+    n = 64 if benchmark.disabled else 4096
+    a, b = torch.randn(2, n, n)
+    assert measured(benchmark, torch.mm, a, b).shape == (n, n)
 
 
 @sizes(SIZES[0])
@@ -84,6 +92,7 @@ def test_einsum_in_30_pieces(benchmark: BenchmarkFixture, m: int, d: int, chunks
 
 @sizes(SIZES[0])
 def test_faiss_flat(benchmark: BenchmarkFixture, m: int, d: int, gaussian: Gaussian) -> None:
+    faiss = pytest.importorskip("faiss")
     q, x = gaussian(m, d)
     flat = faiss.IndexFlatIP(d)
     flat.add(x)
@@ -152,3 +161,19 @@ def test_crossed_tokens(benchmark: BenchmarkFixture, spec: str) -> None:
         measured(benchmark, lambda: q.flatten(0, 1) @ x.flatten(0, 1).T)
     else:
         measured(benchmark, top_k, q.numpy(), x.numpy(), K, Similarity.parse(spec))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.benchmark(group="on a GPU, N=1000 M=100000 D=1280 k=20")
+@pytest.mark.parametrize("spec", ["unit", "global", "chunked@4", "chunked@16", "chunked@64"])
+@pytest.mark.parametrize("on", ["cuda", "cpu"])
+def test_gpu(benchmark: BenchmarkFixture, on: str, spec: str, gaussian: Gaussian) -> None:
+    """Tensors on the device, and on the host of the same machine: the results are the same."""
+    q, x = (torch.from_numpy(v).to(on) for v in gaussian(100_000, 1280))
+    if spec == "unit":
+        measured(benchmark, lambda: (q @ x.T).topk(K).values.cpu())
+        return
+    similarity = Similarity.parse(spec)
+    found = measured(benchmark, top_k, q, x, K, similarity)
+    few = top_k(q[:8].cpu(), x.cpu(), K, similarity)
+    assert np.array_equal(found.indices[:8], few.indices) and np.array_equal(found.scores[:8], few.scores)
