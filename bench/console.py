@@ -95,7 +95,8 @@ def counting(noun: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.completed:.0f}/{task.total}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=progress_out) as progress:
+    # in a file a count that never began would be an empty line before what went wrong
+    with Progress(*columns, console=progress_out, disable=not progress_out.is_terminal) as progress:
         task = progress.add_task(noun, total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 

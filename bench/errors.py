@@ -44,10 +44,16 @@ class DatasetUnavailable(DatasetError):
 class DescriptorError(BenchError):
     """Descriptors that cannot be compared: not finite, zero, or of different dimensions."""
 
+    exit_code = 2
+
 
 class CheckpointError(BenchError):
     """A weights file that is not the checkpoint it should be."""
 
+    exit_code = 2
+
 
 class WeightsUnavailable(BenchError):
     """Weights that cannot be had from here and now; the sentence says why and what to do."""
+
+    exit_code = 3

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,26 @@ def table_of(rows: NDArray[np.float32]) -> Any:
     import pyarrow as pa
 
     return pa.table({"v": lists(np.ascontiguousarray(rows), "fixed")})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda x: x.__setitem__((3, 1), np.nan), "row 3 of the database is not finite"),
+        (lambda x: x.__setitem__(5, 0), "row 5 of the database is zero"),
+    ],
+)
+def test_data_that_cannot_be_used_exits_with_2(
+    spoil: Callable[[NDArray[np.float32]], None], told: str, tmp_path: Path
+) -> None:
+    bad = X.copy()
+    spoil(bad)
+    np.save(tmp_path / "q.npy", Q)
+    np.save(tmp_path / "x.npy", bad)
+    command = [sys.executable, "-m", "bench", "search", "--queries", "q.npy", "--database", "x.npy"]
+    command += ["--similarity", "global", "--output", "found.csv"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2 and ran.stderr.startswith(f"error: {told}") and ran.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("found*"))
