@@ -11,7 +11,7 @@ from bench import provenance
 from bench.descriptor import DescriptorKind
 from bench.evaluate import Evaluation
 from bench.extract import GLOBAL, DType
-from bench.files import sha256_text
+from bench.files import sha256_bytes, sha256_text
 from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Preprocess
 from bench.manifest import Manifest
 from bench.plan import Definition
@@ -35,9 +35,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A cell's scores."""
+    """A cell's scores. evidence: the file of what they follow from."""
 
     evaluation: Evaluation
+    evidence: bytes
     fingerprint: str
     stored: Stored
     duration_s: float
@@ -104,6 +105,7 @@ def fingerprint(
     bench = ROOT / "bench"
     files = [
         bench / "evaluate.py",
+        bench / "evidence.py",
         bench / "postprocess.py",
         *(bench / "similarity").glob("*.py"),
         *(bench / "metrics").glob("*.py"),
@@ -150,6 +152,7 @@ def record(
             "metrics": {name: score.value for name, score in ok.evaluation.scores.items()} if ok else {},
             "n_used": {name: score.n_queries for name, score in ok.evaluation.scores.items()} if ok else {},
             "by_tag": _by_tag(ok.evaluation) if ok else {},
+            "evidence": {"sha256": sha256_bytes(ok.evidence)} if ok else None,
             "throughput": _throughput(ok.stored, config) if ok else None,
             "precision": backbone.precision,
             "seed": config.seed,

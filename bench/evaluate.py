@@ -1,4 +1,4 @@
-"""One cell's numbers: descriptors and a similarity to the scores of the dataset's metrics."""
+"""One cell's numbers: descriptors and a similarity to the scores of the dataset's metrics, and their evidence."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DatasetError
+from bench.evidence import Evidence, best_matches
 from bench.interfaces import GroundTruth, Split
 from bench.metrics import (
     K_NEIGHBOURS,
     Judged,
     JudgedPairs,
-    Metric,
     Pool,
     Score,
     Unit,
@@ -39,6 +39,7 @@ class Evaluation:
 
     scores: Mapping[str, Score]
     by_tag: Mapping[str, Mapping[str, Score]]
+    evidence: Evidence
 
 
 def evaluate(
@@ -60,14 +61,17 @@ def evaluate(
     Raises DatasetError for a setup, classes or levels that the split lacks, or a ground truth that contradicts itself.
     """
     wanted = {name: parse(name) for name in metrics}
-    truths = {setup: _truth(split, setup, len(database)) for _, setup in wanted.values()}
+    # the plain one is always judged: what a reader wants to see of a query, its average precision, is by it
+    truths = {setup: _truth(split, setup, len(database)) for setup in [None, *(of for _, of in wanted.values())]}
     units = {setup: {metric.unit for metric, of in wanted.values() if of == setup} for setup in truths}
     parts: dict[str | None, list[Judged]] = {setup: [] for setup in truths}
     pools: dict[str | None, list[Pool]] = {setup: [] for setup in truths}
+    best = []
     for rows in _blocks(len(queries), len(database)):
         scores = pairwise(queries[rows], database, similarity)
         # in float64: float32 would make close scores equal
         shifted = scores if offset is None else np.subtract(scores, offset[rows, None], dtype=np.float64)
+        best.append(best_matches(scores, truths[None].junk[rows]))
         for setup, truth in truths.items():
             of_block = GroundTruth(truth.positives[rows], truth.junk[rows])
             parts[setup].append(_judged(scores, shifted, of_block, split, rows, units[setup]))
@@ -77,9 +81,24 @@ def evaluate(
         setup: replace(joined(of_setup), pool=concatenated(pools[setup]) if pools[setup] else None)
         for setup, of_setup in parts.items()
     }
-    scored = {name: metric.score(results[setup]) for name, (metric, setup) in wanted.items()}
-    plain = {name: metric for name, (metric, setup) in wanted.items() if setup is None and metric.unit in TAGGED}
-    return Evaluation(scored, _by_tag(results[None], plain, split.tags) if plain else {})
+    evidence = Evidence(
+        {setup or "": judged for setup, judged in results.items()},
+        tuple(query.id for query in split.queries),
+        split.tags,
+        *(np.concatenate(of) for of in zip(*best, strict=True)),
+    )
+    return Evaluation(*scores_of(evidence, metrics), evidence)
+
+
+def scores_of(evidence: Evidence, metrics: Sequence[str]) -> tuple[dict[str, Score], dict[str, dict[str, Score]]]:
+    """The scores of metrics, and those of each tag, as they follow from the evidence."""
+    parsed = {name: parse(name) for name in metrics}
+    plain = {name: metric for name, (metric, setup) in parsed.items() if setup is None and metric.unit in TAGGED}
+    by_tag = {
+        tag: {name: metric.score(evidence.of_tag(tag)) for name, metric in plain.items()}
+        for tag in (evidence.all_tags() if plain else [])
+    }
+    return {name: evidence.score(name) for name in metrics}, by_tag
 
 
 def ignore_self(split: Split, truth: GroundTruth) -> GroundTruth:
@@ -133,16 +152,3 @@ def _judged(
 def _with(pools: list[Pool], new: Pool, candidates: int | None) -> list[Pool]:
     """The pools with another one; of candidates only as many as count are kept."""
     return [*pools, new] if candidates is None else [concatenated([*pools, new]).best(candidates)]
-
-
-def _by_tag(
-    judged: Judged, metrics: Mapping[str, Metric], tags: Sequence[tuple[str, ...]]
-) -> dict[str, dict[str, Score]]:
-    """The scores of each tag, in the order in which they first occur."""
-    unanswerable = judged.n_positives == 0
-    found = {}
-    for tag in dict.fromkeys(tag for of_query in tags for tag in of_query):
-        tagged = np.array([tag in of_query for of_query in tags])
-        part = judged.of_queries(tagged | unanswerable)
-        found[tag] = {name: metric.score(part) for name, metric in metrics.items()}
-    return found

@@ -57,6 +57,11 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda stream: stream.write(text.encode()))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    write_atomic(path, lambda stream: stream.write(content))
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write indented JSON atomically; NaN and infinity are errors, since JSON has neither."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
@@ -68,9 +73,14 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_bytes(content: bytes) -> str:
+    """Hexadecimal sha256."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def sha256_text(text: str) -> str:
     """Hexadecimal sha256 of UTF-8 text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256_bytes(text.encode())
 
 
 def _umask() -> int:

@@ -11,12 +11,15 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from bench.errors import UsageError
-from bench.files import write_json
+from bench.evidence import Evidence, from_bytes
+from bench.files import sha256_bytes, sha256_file, write_bytes, write_json
 from bench.plan import Definition
 from bench.similarity import Similarity
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CONFIG = "run.json"
+#: Of the file beside a record that its scores follow from.
+EVIDENCE = ".npz"
 #: Every table that a run may write; those with random weights say so.
 TABLES = tuple(
     f"{name}{mark}.{kind}"
@@ -137,9 +140,34 @@ class RunFolder:
         """The configuration in run.json. Raises UsageError where it can't be read."""
         return _read(self.path / CONFIG)
 
-    def write(self, record: Record) -> None:
-        """Write or replace a cell's record."""
-        write_json(self.records_path / record_name(record.cell, record.weights), record.body)
+    def write(self, record: Record, evidence: bytes | None = None) -> None:
+        """Write or replace a cell's record, and the .npz file of what its scores follow from."""
+        path = self.records_path / record_name(record.cell, record.weights)
+        beside = path.with_suffix(EVIDENCE)
+        if evidence is None:
+            beside.unlink(missing_ok=True)
+        else:
+            write_bytes(beside, evidence)
+        write_json(path, record.body)
+
+    def evidence(self, record: Record) -> Evidence:
+        """What a record's scores follow from. Raises UsageError where the file is not the one the record names."""
+        path = self._evidence_path(record)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"the evidence {path} can't be read ({error.strerror}): run again to make it") from error
+        if sha256_bytes(content) != record.body["evidence"]["sha256"]:
+            raise UsageError(f"the evidence {path} is not the file its record names: run again to make it")
+        return from_bytes(content, str(path))
+
+    def has_evidence(self, record: Record) -> bool:
+        """Whether the file is there, as the record names it."""
+        path = self._evidence_path(record)
+        return path.is_file() and sha256_file(path) == record.body["evidence"]["sha256"]
+
+    def _evidence_path(self, record: Record) -> Path:
+        return (self.records_path / record_name(record.cell, record.weights)).with_suffix(EVIDENCE)
 
     def records(self) -> Iterator[Record]:
         """All records in the order of their file names. Raises UsageError for a file that is none."""
@@ -155,7 +183,8 @@ class RunFolder:
     def _clear(self, everything: bool) -> None:
         """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""
         half_written = [*self.records_path.glob(".*.tmp"), *self.path.glob(".*.tmp")]
-        written = [*self.records_path.glob("*.json"), *(self.path / name for name in (*TABLES, CONFIG))]
+        records = [*self.records_path.glob("*.json"), *self.records_path.glob(f"*{EVIDENCE}")]
+        written = [*records, *(self.path / name for name in (*TABLES, CONFIG))]
         for path in half_written + (written if everything else []):
             path.unlink(missing_ok=True)
 

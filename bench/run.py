@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import cells, plan
+from bench import cells, evidence, plan
 from bench.background import Background, Loaded
 from bench.cells import Failure, Outcome, kind_of
 from bench.describe import Loading, describe, obtain
@@ -130,7 +130,7 @@ class Run:
         Where the weights have gone since, what was computed with them counts, if nothing else has changed.
         """
         record = self._done.get(cell)
-        if record is None:
+        if record is None or not self.folder.has_evidence(record):
             return False
         sha256 = record.body["backbone"]["weights_sha256"] if isinstance(loading, Failure) else loading.sha256
         chosen = chosen if isinstance(loading, Failure) else loading.chosen
@@ -217,7 +217,8 @@ class Run:
         backbone = loading.chosen.item if loading else self.backbones[cell.backbone].item
         weights = (loading.source, loading.sha256) if loading else (None, None)
         dataset, found = self.datasets[cell.dataset], data.manifest if data else None
-        self.folder.write(cells.record(cell, backbone, dataset, self.config, self.argv, *weights, found, result))
+        record = cells.record(cell, backbone, dataset, self.config, self.argv, *weights, found, result)
+        self.folder.write(record, result.evidence if isinstance(result, Outcome) else None)
         self._settle(1)
 
     def _settle(self, cells_done: int) -> None:
@@ -241,7 +242,8 @@ def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerp
     offset = fitted.offsets(queries, cell.similarity)
     wanted, candidates = data.dataset.metrics, data.dataset.candidates
     evaluation = evaluate(queries, database, data.split, wanted, cell.similarity, offset, candidates)
-    return Outcome(evaluation, fingerprint, stored, time.perf_counter() - started)
+    duration = time.perf_counter() - started
+    return Outcome(evaluation, evidence.to_bytes(evaluation.evidence), fingerprint, stored, duration)
 
 
 def _rows(descriptors: Rows, wanted: Sequence[int]) -> NDArray[np.float32]:

@@ -44,7 +44,15 @@ def relative_deviation(predicted: ArrayLike, levels: ArrayLike, highest: float =
     x, y = _checked(predicted, levels)
     if not len(x) or min(x.min(), y.min()) < 0 or max(x.max(), y.max()) > highest:
         raise ValueError(f"levels and predictions are from 0 to {highest:g}, and there must be one")
-    return float((np.abs(x - y) / np.maximum(highest - y, y)).mean())
+    return float(relative_deviations(x, y, highest).mean())
+
+
+def relative_deviations(
+    predicted: NDArray[np.float64], levels: NDArray[np.float64], highest: float = HIGHEST_LEVEL
+) -> NDArray[np.float64]:
+    """What `relative_deviation` averages, of each pair [L]."""
+    deviations: NDArray[np.float64] = np.abs(predicted - levels) / np.maximum(highest - levels, levels)
+    return deviations
 
 
 def _checked(scores: ArrayLike, levels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

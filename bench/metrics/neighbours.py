@@ -34,14 +34,23 @@ def knn_accuracy(
     s, c, wanted = np.asarray(scores, dtype=np.float64), np.asarray(classes), np.asarray(own)
     if s.ndim != 2 or s.shape != c.shape or wanted.shape != s.shape[:1] or not len(s) or k < 1:
         raise ValueError(f"scores {s.shape}, classes {c.shape}, own {wanted.shape} and k = {k} do not fit together")
-    order = np.lexsort((c == wanted[:, None], -s), axis=1)[:, :k]
-    s, c = np.take_along_axis(s, order, axis=1), np.take_along_axis(c, order, axis=1)
+    return float(won_votes(s, c, wanted, k, temperature).mean())
+
+
+def won_votes(
+    scores: NDArray[np.floating], classes: Indices, own: Indices, k: int = 20, temperature: float = TEMPERATURE
+) -> NDArray[np.bool_]:
+    """Whether each query [Q] wins the vote that `knn_accuracy` counts."""
+    s = np.asarray(scores, np.float64)
+    order = np.lexsort((classes == own[:, None], -s), axis=1)[:, :k]
+    s, c = np.take_along_axis(s, order, axis=1), np.take_along_axis(classes, order, axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
         # relative to the nearest: the same votes, and no overflow
         weights = np.where(s == -np.inf, 0.0, np.exp((s - s[:, :1]) / temperature))
     ahead = _votes(weights, c) if s.shape[1] else np.zeros_like(weights)
-    mine = c == wanted[:, None]
-    return float((_largest(ahead, mine) > _largest(ahead, ~mine)).mean())
+    mine = c == own[:, None]
+    won: NDArray[np.bool_] = _largest(ahead, mine) > _largest(ahead, ~mine)
+    return won
 
 
 def nearest(scores: NDArray[np.float32], own: Indices, classes: Indices, junk: Sequence[Indices], k: int) -> Neighbours:

@@ -17,6 +17,11 @@ class Pool:
     is_match: NDArray[np.bool_]
     n_pairs: NDArray[np.int64]
 
+    @property
+    def query(self) -> NDArray[np.int64]:
+        """Whose each pair is, int64 [P]."""
+        return np.repeat(np.arange(len(self.n_pairs)), self.n_pairs)
+
     def of_queries(self, chosen: NDArray[np.bool_]) -> "Pool":
         """The pairs of the queries chosen, bool [Q]."""
         kept = np.repeat(chosen, self.n_pairs)
@@ -31,8 +36,20 @@ class Pool:
         at_cut = np.flatnonzero(self.scores == cut)
         at_cut = at_cut[np.argsort(self.is_match[at_cut], kind="stable")]
         kept[at_cut[: n - int(kept.sum())]] = True
-        query = np.repeat(np.arange(len(self.n_pairs)), self.n_pairs)
-        return Pool(self.scores[kept], self.is_match[kept], np.bincount(query[kept], minlength=len(self.n_pairs)))
+        return Pool(self.scores[kept], self.is_match[kept], np.bincount(self.query[kept], minlength=len(self.n_pairs)))
+
+    def reduced(self) -> "Pool":
+        """The same for every metric of a pool, with as few different scores as can be, sorted within a query.
+
+        What is no match takes the highest score of a match that is not above its own, since among equal scores it
+        counts first all the same; what is below all matches is left out.
+        """
+        of_matches = np.unique(self.scores[self.is_match])
+        place = np.searchsorted(of_matches, self.scores, side="right") - 1
+        order = np.lexsort((self.is_match, place, self.query))
+        order = order[place[order] >= 0]
+        n_pairs = np.bincount(self.query[order], minlength=len(self.n_pairs))
+        return Pool(of_matches[place[order]], self.is_match[order], n_pairs)
 
 
 def pooled(scores: NDArray[np.floating], truth: GroundTruth) -> Pool:

@@ -51,33 +51,31 @@ def mean_precision_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> floa
 def hit_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> float:
     """Share of queries with any positive among the first k."""
     found, n = _checked(ranks, n_positives)
-    return mean_of_queries(_shares(_count(found, found.values < k) > 0, np.ones_like(n), n))
+    return mean_of_queries(hits_at_k(found, n, k))
 
 
 def recall_at_k(ranks: PerQuery, n_positives: ArrayLike, k: int) -> float:
     """Mean over queries of the share of their positives that is among the first k."""
     found, n = _checked(ranks, n_positives)
-    return mean_of_queries(_shares(_count(found, found.values < k), n, n))
+    return mean_of_queries(recalls_at_k(found, n, k))
 
 
 def mrr(ranks: PerQuery, n_positives: ArrayLike) -> float:
     """Mean reciprocal rank: mean of 1 / (rank of the first positive + 1), 0 where none was found."""
     found, n = _checked(ranks, n_positives)
-    first = found.before == 0
-    return mean_of_queries(_shares(_sum(found, first / (found.values + 1)), np.ones_like(n), n))
+    return mean_of_queries(reciprocal_ranks(found, n))
 
 
 def r_precision(ranks: PerQuery, n_positives: ArrayLike) -> float:
     """Mean precision among the first n, n the query's number of positives."""
     found, n = _checked(ranks, n_positives)
-    return mean_of_queries(_shares(_count(found, found.values < n[found.query]), n, n))
+    return mean_of_queries(r_precisions(found, n))
 
 
 def mean_average_precision_at_r(ranks: PerQuery, n_positives: ArrayLike) -> float:
     """MAP@R: the finite sum of average precision over the ranks below n alone (Musgrave et al., ECCV 2020)."""
     found, n = _checked(ranks, n_positives)
-    precision = (found.before + 1) / (found.values + 1)
-    return mean_of_queries(_shares(_sum(found, precision * (found.values < n[found.query])), n, n))
+    return mean_of_queries(average_precisions_at_r(found, n))
 
 
 def ns_score(ranks: PerQuery, n_positives: ArrayLike) -> float:
@@ -86,7 +84,7 @@ def ns_score(ranks: PerQuery, n_positives: ArrayLike) -> float:
     The query is one of the four, and is found first: without it among the ranks, 1 + its positives among the first 3.
     """
     found, n = _checked(ranks, n_positives)
-    return mean_of_queries(_shares(1 + _count(found, found.values < 3), np.ones_like(n), n))
+    return mean_of_queries(ns_scores(found, n))
 
 
 def mean_of_queries(values: NDArray[np.float64]) -> float:
@@ -115,6 +113,38 @@ def precisions_at_k(found: Ranks, n_positives: NDArray[np.int64], k: int) -> NDA
     last[found.query] = found.values + 1  # ranks ascend within a query: the last one stays
     cut = np.where(found.n_found < n_positives, k, np.minimum(last, k))
     return _shares(_count(found, found.values < cut[found.query]), cut, n_positives)
+
+
+def hits_at_k(found: Ranks, n_positives: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """1 or 0 for each query that `hit_at_k` averages, float64 [Q], nan without a positive."""
+    return _shares(_count(found, found.values < k) > 0, np.ones_like(n_positives), n_positives)
+
+
+def recalls_at_k(found: Ranks, n_positives: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """The recall of each query that `recall_at_k` averages, float64 [Q], nan without a positive."""
+    return _shares(_count(found, found.values < k), n_positives, n_positives)
+
+
+def reciprocal_ranks(found: Ranks, n_positives: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What `mrr` averages, float64 [Q], nan without a positive."""
+    first = found.before == 0
+    return _shares(_sum(found, first / (found.values + 1)), np.ones_like(n_positives), n_positives)
+
+
+def r_precisions(found: Ranks, n_positives: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The precision of each query that `r_precision` averages, float64 [Q], nan without a positive."""
+    return _shares(_count(found, found.values < n_positives[found.query]), n_positives, n_positives)
+
+
+def average_precisions_at_r(found: Ranks, n_positives: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What `mean_average_precision_at_r` averages, float64 [Q], nan without a positive."""
+    precision = (found.before + 1) / (found.values + 1)
+    return _shares(_sum(found, precision * (found.values < n_positives[found.query])), n_positives, n_positives)
+
+
+def ns_scores(found: Ranks, n_positives: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What `ns_score` averages, float64 [Q], nan without a positive."""
+    return _shares(1 + _count(found, found.values < 3), np.ones_like(n_positives), n_positives)
 
 
 def _count(found: Ranks, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DatasetError, UsageError
-from bench.metrics import retrieval
+from bench.metrics import resampled, retrieval
 from bench.metrics.copy import micro_average_precision, pair_recall_at_k, recall_at_precision
 from bench.metrics.judge import Judged
-from bench.metrics.levels import HIGHEST_LEVEL, JudgedPairs, pearson, relative_deviation
-from bench.metrics.neighbours import Neighbours, knn_accuracy
+from bench.metrics.levels import HIGHEST_LEVEL, JudgedPairs, pearson, relative_deviation, relative_deviations
+from bench.metrics.neighbours import knn_accuracy, won_votes
 from bench.metrics.pool import Pool
 from bench.metrics.ranks import Ranks
 
@@ -40,22 +40,36 @@ class Score:
     n_queries: int
 
 
+#: Resamples [B] of a metric, of judged results and how often each query stands in each resample, float32 [B, Q].
+Resampled = Callable[[Judged, NDArray[np.float32]], NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class Metric:
-    """unit: what it averages over. score: of judged results; raises DatasetError where they lack what it needs."""
+    """unit: what it averages over. score: of judged results; raises DatasetError where they lack what it needs.
+
+    resampled: the same of many resamples of the queries, nan where it does not exist; raises as `score` does.
+    """
 
     name: str
     description: str
     unit: Unit
     score: Callable[[Judged], Score]
+    resampled: Resampled
 
 
-def _per_query(name: str, description: str, value: Callable[[Ranks, NDArray[np.int64]], float]) -> Metric:
+def _per_query(
+    name: str, description: str, values: Callable[[Ranks, NDArray[np.int64]], NDArray[np.float64]]
+) -> Metric:
     def score(judged: Judged) -> Score:
         n_queries = _answerable(judged)
-        return Score(value(judged.ranks, judged.n_positives) if n_queries else None, n_queries)
+        mean = retrieval.mean_of_queries(values(judged.ranks, judged.n_positives)) if n_queries else None
+        return Score(mean, n_queries)
 
-    return Metric(name, description, "queries with a positive", score)
+    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        return resampled.mean(values(judged.ranks, judged.n_positives), weights)
+
+    return Metric(name, description, "queries with a positive", score, resample)
 
 
 def _per_pair(name: str, description: str, k: int) -> Metric:
@@ -63,32 +77,58 @@ def _per_pair(name: str, description: str, k: int) -> Metric:
         n_pairs = int(judged.n_positives.sum())
         return Score(pair_recall_at_k(judged.pair_ranks, n_pairs, k) if n_pairs else None, _answerable(judged))
 
-    return Metric(name, description, "ground-truth pairs", score)
+    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        found = np.bincount(judged.ranks.query, judged.pair_ranks < k, minlength=len(judged.n_positives))
+        return resampled.ratio(found, judged.n_positives, weights)
+
+    return Metric(name, description, "ground-truth pairs", score, resample)
 
 
-def _pooled(name: str, description: str, value: Callable[[Pool, int], float | None]) -> Metric:
+def _pooled(
+    name: str,
+    description: str,
+    value: Callable[[Pool, int], float | None],
+    values: Callable[[Pool, NDArray[np.int64], NDArray[np.float32]], NDArray[np.float64]],
+) -> Metric:
     def score(judged: Judged) -> Score:
         pool, n_pairs = _needed(judged.pool, name, "pooled pairs"), int(judged.n_positives.sum())
         return Score(value(pool, n_pairs) if n_pairs else None, len(judged.n_positives))
 
-    return Metric(name, description, "pooled pairs of all queries", score)
+    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        return values(_needed(judged.pool, name, "pooled pairs"), judged.n_positives, weights)
+
+    return Metric(name, description, "pooled pairs of all queries", score, resample)
 
 
-def _of_classes(name: str, description: str, value: Callable[[Neighbours], float]) -> Metric:
+def _of_classes(name: str, description: str, k: int) -> Metric:
     def score(judged: Judged) -> Score:
-        neighbours = _needed(judged.neighbours, name, "classes")
-        return Score(value(neighbours), len(neighbours.own))
+        found = _needed(judged.neighbours, name, "classes")
+        return Score(knn_accuracy(found.scores, found.classes, found.own, k), len(found.own))
 
-    return Metric(name, description, "queries with a class", score)
+    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        found = _needed(judged.neighbours, name, "classes")
+        return resampled.mean(won_votes(found.scores, found.classes, found.own, k).astype(np.float64), weights)
+
+    return Metric(name, description, "queries with a class", score, resample)
 
 
-def _of_levels(name: str, description: str, value: Callable[[JudgedPairs], float]) -> Metric:
+def _of_levels(
+    name: str,
+    description: str,
+    value: Callable[[JudgedPairs], float],
+    values: Callable[[JudgedPairs, int, NDArray[np.float32]], NDArray[np.float64]],
+) -> Metric:
     def score(judged: Judged) -> Score:
         pairs = _needed(judged.pairs, name, "levels")
         found = value(pairs) if len(pairs.query) else math.nan  # a sample may hold none
         return Score(None if math.isnan(found) else found, len(np.unique(pairs.query)))
 
-    return Metric(name, description, "judged pairs", score)
+    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        pairs = _needed(judged.pairs, name, "levels")
+        n_queries = len(judged.n_positives)
+        return values(pairs, n_queries, weights) if len(pairs.query) else np.full(len(weights), np.nan)
+
+    return Metric(name, description, "judged pairs", score, resample)
 
 
 def _answerable(judged: Judged) -> int:
@@ -111,58 +151,81 @@ def _threshold_at_p90(pool: Pool, n_pairs: int) -> float | None:
     return point.threshold if point else None
 
 
+def _on_levels(pairs: JudgedPairs) -> NDArray[np.float64]:
+    """Scores on the scale of the levels."""
+    return HIGHEST_LEVEL * np.clip(np.asarray(pairs.scores, np.float64), 0, 1)
+
+
+def _deviations(pairs: JudgedPairs, n_queries: int, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    sums = np.bincount(pairs.query, relative_deviations(_on_levels(pairs), pairs.levels), minlength=n_queries)
+    return resampled.ratio(sums, np.bincount(pairs.query, minlength=n_queries), weights)
+
+
 def _mp(k: int) -> Metric:
     description = f"mean precision among the first {k}, or up to the last positive where that is earlier"
-    return _per_query(f"mp@{k}", description, lambda r, n: retrieval.mean_precision_at_k(r, n, k))
+    return _per_query(f"mp@{k}", description, lambda r, n: retrieval.precisions_at_k(r, n, k))
 
 
 def _recall(k: int) -> Metric:
     description = f"mean share of a query's positives among the first {k}"
-    return _per_query(f"recall@{k}", description, lambda r, n: retrieval.recall_at_k(r, n, k))
+    return _per_query(f"recall@{k}", description, lambda r, n: retrieval.recalls_at_k(r, n, k))
 
 
 METRICS: tuple[Metric, ...] = (
-    _per_query("map", "mean average precision, finite sum", retrieval.mean_average_precision),
+    _per_query("map", "mean average precision, finite sum", lambda r, n: retrieval.average_precisions(r, n, "finite")),
     _per_query(
         "map_rop",
         "mean average precision, trapezoid rule of revisited Oxford and Paris",
-        lambda r, n: retrieval.mean_average_precision(r, n, "trapezoid"),
+        lambda r, n: retrieval.average_precisions(r, n, "trapezoid"),
     ),
     *(_mp(k) for k in (1, 5, 10)),
-    _per_query("hit@1", "share of queries whose first answer is right", lambda r, n: retrieval.hit_at_k(r, n, 1)),
+    _per_query("hit@1", "share of queries whose first answer is right", lambda r, n: retrieval.hits_at_k(r, n, 1)),
     _per_query(
         "hit@10",
         "share of queries with a right answer among the first 10",
-        lambda r, n: retrieval.hit_at_k(r, n, 10),
+        lambda r, n: retrieval.hits_at_k(r, n, 10),
     ),
     *(_recall(k) for k in (1, 10)),
-    _per_query("mrr", "mean reciprocal rank of the first positive", retrieval.mrr),
-    _per_query("r_precision", "mean precision among the first n, n a query's positives", retrieval.r_precision),
-    _per_query("map@r", "mean average precision over the first n ranks alone", retrieval.mean_average_precision_at_r),
-    _per_query("ns_score", "images of a query's object among the first 4, itself counted, 1 to 4", retrieval.ns_score),
+    _per_query("mrr", "mean reciprocal rank of the first positive", retrieval.reciprocal_ranks),
+    _per_query("r_precision", "mean precision among the first n, n a query's positives", retrieval.r_precisions),
+    _per_query("map@r", "mean average precision over the first n ranks alone", retrieval.average_precisions_at_r),
+    _per_query("ns_score", "images of a query's object among the first 4, itself counted, 1 to 4", retrieval.ns_scores),
     _of_classes(
         f"knn@{K_NEIGHBOURS}",
         f"share of queries whose class wins the weighted vote of the {K_NEIGHBOURS} nearest",
-        lambda found: knn_accuracy(found.scores, found.classes, found.own, K_NEIGHBOURS),
+        K_NEIGHBOURS,
     ),
     _pooled(
         "micro_ap",
         "micro average precision: all queries share one threshold",
         lambda pool, n: micro_average_precision(pool.scores, pool.is_match, n),
+        resampled.micro_average_precision,
     ),
-    _pooled("recall@p90", "largest recall at a precision of 0.9", _recall_at_p90),
-    _pooled("threshold@p90", "the score from which on recall@p90 is reached", _threshold_at_p90),
+    _pooled(
+        "recall@p90",
+        "largest recall at a precision of 0.9",
+        _recall_at_p90,
+        lambda *of: resampled.recall_at_precision(*of)[0],
+    ),
+    _pooled(
+        "threshold@p90",
+        "the score from which on recall@p90 is reached",
+        _threshold_at_p90,
+        lambda *of: resampled.recall_at_precision(*of)[1],
+    ),
     _per_pair("pair_recall@1", "share of true pairs in which the query's best score is theirs alone", 1),
     _per_pair("pair_recall@10", "share of true pairs whose score is among the query's 10 best", 10),
     _of_levels(
         "pearson",
         "correlation of scores with the levels people gave",
         lambda pairs: pearson(pairs.scores, pairs.levels),
+        resampled.pearson,
     ),
     _of_levels(
         "relative_deviation",
         f"mean distance of {HIGHEST_LEVEL:g} x score from the level people gave, of the largest: less is better",
-        lambda pairs: relative_deviation(HIGHEST_LEVEL * np.clip(pairs.scores, 0, 1), pairs.levels),
+        lambda pairs: relative_deviation(_on_levels(pairs), pairs.levels),
+        _deviations,
     ),
 )
 

@@ -1,0 +1,108 @@
+"""Metrics of many resamples of the queries at once: of a bootstrap, or with any other weights.
+
+A resample says how often each query stands in it: weights float32 [B, Q], whole numbers. What a query brings along,
+its positives and its pairs, then stands so often. A metric that does not exist for a resample is nan.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics.levels import JudgedPairs
+from bench.metrics.pool import Pool
+
+#: Matches whose non-matches above them are counted at once, query by query.
+MATCHES_AT_ONCE = 256
+
+
+def mean(values: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean of values [Q] over the queries of each resample that have one: float64 [B]."""
+    exist = ~np.isnan(values)
+    return ratio(np.where(exist, values, 0), exist, weights)
+
+
+def ratio(part: NDArray[np.generic], whole: NDArray[np.generic], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum of part [Q] over sum of whole [Q] in each resample: float64 [B]."""
+    above, below = (weights @ of.astype(np.float64) for of in (part, whole))
+    found: NDArray[np.float64] = np.divide(above, below, out=np.full(len(weights), np.nan), where=below > 0)
+    return found
+
+
+def micro_average_precision(
+    pool: Pool, n_positives: NDArray[np.int64], weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """muAP of each resample, float64 [B]; n_positives int64 [Q]: of each query, predicted or not."""
+    total = weights @ n_positives.astype(np.float64)
+    sums = np.zeros(len(weights))
+    for matches in _matches(pool, weights):
+        # a match that stands twice is two matches, one after the other
+        for copy in range(1, int(matches.times.max(initial=0)) + 1):
+            hits = matches.hits_before + copy
+            sums += np.where(matches.times >= copy, hits / (hits + matches.others), 0).sum(axis=1)
+    found: NDArray[np.float64] = np.divide(sums, total, out=np.full(len(sums), np.nan), where=total > 0)
+    return found
+
+
+def recall_at_precision(
+    pool: Pool, n_positives: NDArray[np.int64], weights: NDArray[np.float32], precision: float = 0.9
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest recall at that precision and its threshold, of each resample: float64 [B] each."""
+    total = weights @ n_positives.astype(np.float64)
+    recall, threshold = np.full((2, len(weights)), np.nan)
+    for matches in _matches(pool, weights):
+        hits = matches.hits_before + matches.times
+        reached = np.divide(hits, hits + matches.others, out=np.zeros_like(hits), where=matches.times > 0)
+        good = reached >= precision
+        some = good.any(axis=1)
+        last = good.shape[1] - 1 - np.argmax(good[:, ::-1], axis=1)
+        recall[some] = hits[some, last[some]] / total[some]
+        threshold[some] = matches.scores[last[some]]
+    return recall, threshold
+
+
+def pearson(pairs: JudgedPairs, n_queries: int, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Correlation of scores and levels in each resample, float64 [B]."""
+    x, y = pairs.scores - pairs.scores.mean(), pairs.levels - pairs.levels.mean()
+    moments = [np.bincount(pairs.query, of, minlength=n_queries) for of in (np.ones_like(x), x, y, x * x, y * y, x * y)]
+    n, sx, sy, sxx, syy, sxy = (weights @ of for of in moments)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (sxy - sx * sy / n) / np.sqrt((sxx - sx**2 / n) * (syy - sy**2 / n))
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+class _Matches(NamedTuple):
+    """Some of a pool's matches in the order of falling score, in each of B resamples.
+
+    scores [F]; times [B, F]: how often each stands in it; hits_before [B, F]: matches before it; others [B, F]:
+    non-matches of at least its score.
+    """
+
+    scores: NDArray[np.floating]
+    times: NDArray[np.float32]
+    hits_before: NDArray[np.float64]
+    others: NDArray[np.float64]
+
+
+def _matches(pool: Pool, weights: NDArray[np.float32]) -> Iterator[_Matches]:
+    """All matches, some at a time: the counts of non-matches by query and match do not fit in memory at once."""
+    order = np.argsort(-pool.scores[pool.is_match], kind="stable")
+    scores, owner = pool.scores[pool.is_match][order], pool.query[pool.is_match][order]
+    # the first match whose score is not above it
+    place = len(scores) - np.searchsorted(scores[::-1], pool.scores[~pool.is_match], side="right")
+    by_place = np.argsort(place, kind="stable")
+    place, query = place[by_place], pool.query[~pool.is_match][by_place]
+    hits, above = np.zeros(len(weights)), np.zeros(weights.shape[1], np.int64)
+    for first in range(0, len(scores), MATCHES_AT_ONCE):
+        here = slice(first, min(first + MATCHES_AT_ONCE, len(scores)))
+        n = here.stop - first
+        begin, end = np.searchsorted(place, (first, here.stop))
+        cell = query[begin:end] * n + place[begin:end] - first
+        found = np.bincount(cell, minlength=len(above) * n).reshape(len(above), n)
+        counts: NDArray[np.int64] = above[:, None] + np.cumsum(found, axis=1)
+        above = counts[:, -1]
+        times = weights[:, owner[here]]
+        so_far = hits[:, None] + np.cumsum(times, axis=1, dtype=np.float64)
+        hits = so_far[:, -1]
+        yield _Matches(scores[here], times, so_far - times, (weights @ counts.astype(np.float32)).astype(np.float64))
