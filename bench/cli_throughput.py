@@ -30,6 +30,8 @@ SHOWN = {
     "descriptor_bytes": None,
     "search_1m_s": 3,
 }
+#: Cores that other processes may keep busy while a cell is measured.
+QUIET = 0.1
 
 
 class Weights(StrEnum):
@@ -83,11 +85,13 @@ def throughput(
     on = provenance.resolve_device(device)
     settings = Settings(rounds, warmup, workers, weights.value)
     place = output or Path(os.path.relpath(plugins.ROOT / "results" / "throughput"))
-    folder = TimingFolder.open(place, provenance.hardware(on), overwrite)
-    timing = Timing(chosen, settings, store, folder, backbones, plugin or [], ["bench", *sys.argv[1:]])
-    cells = plan((c.item.name for c in chosen), on, wanted, sizes)
+    cells = plan([c.item.name for c in chosen], on, wanted, sizes)
     try:
-        with console.counting("cells") as progress:
+        with (
+            TimingFolder.open(place, provenance.hardware(on), overwrite) as folder,
+            console.counting("cells") as progress,
+        ):
+            timing = Timing(chosen, settings, store, folder, backbones, plugin or [], ["bench", *sys.argv[1:]])
             made = timing.execute(cells, progress)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; what is measured is kept, and the same command goes on") from None
@@ -112,6 +116,9 @@ def _print(records: "Sequence[Mapping[str, Any]]", table: Path) -> None:
             cell = record["cell"]
             name = f"{cell['backbone']}, {cell['precision']}, batches of {cell['batch_size']}"
             console.out.print(f"{name}: {record['status']}: {error['message']}", soft_wrap=True)
+    if disturbed := sum((record["measured"]["cores_busy_elsewhere"] or 0) > QUIET for record in measured):
+        note = f"{disturbed} cells were measured while other processes kept over {QUIET} cores busy: not to be compared"
+        console.out.print(note, soft_wrap=True)
     console.out.print(f"{len(measured)} of {len(records)} cells were measured; written: {table}", soft_wrap=True)
 
 

@@ -3,7 +3,8 @@
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +28,30 @@ class TimingFolder:
     def __init__(self, path: Path) -> None:
         self.table = path / TABLE
         self._records_path = path / RECORDS
-        self._lock = FileLock(self._records_path / ".lock")
 
     @classmethod
-    def open(cls, path: Path, hardware: Mapping[str, Any], overwrite: bool) -> "TimingFolder":
-        """Create the folder, or go on in it; `overwrite` drops its records.
+    @contextmanager
+    def open(cls, path: Path, hardware: Mapping[str, Any], overwrite: bool) -> Iterator["TimingFolder"]:
+        """Create the folder, or go on in it, alone for the time of the block; `overwrite` drops its records.
 
         Raises UsageError where it holds records of another machine or another process writes to it.
         """
         folder = cls(path)
         try:
             folder._records_path.mkdir(parents=True, exist_ok=True)
-            folder._lock.acquire(timeout=0)
+            held = FileLock(folder._records_path / ".lock").acquire(timeout=0)
         except Timeout as error:
             raise UsageError(f"another timing is writing to {path}: wait for it, or choose another --output") from error
         except OSError as error:
             raise UsageError(f"can't write to the folder {path} ({error.strerror}): choose another --output") from error
-        for left in folder._records_path.glob(".*.tmp"):  # by a killed process
-            left.unlink()
-        if overwrite:
-            for record in folder._records_path.glob("*.json"):
-                record.unlink()
-        folder._require_machine(hardware)
-        return folder
+        with held:
+            for left in folder._records_path.glob(".*.tmp"):  # by a killed process
+                left.unlink()
+            if overwrite:
+                for record in folder._records_path.glob("*.json"):
+                    record.unlink()
+            folder._require_machine(hardware)
+            yield folder
 
     def records(self) -> list[TimingRecord]:
         """All of them, by file name. Raises UsageError for a file that is none."""

@@ -1,6 +1,6 @@
 """What is to be timed: the cells of a selection, how each is timed, and the request that a fresh process gets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -52,7 +52,7 @@ class Request:
 
 
 def plan(
-    backbones: Iterable[str], device: str, precisions: Iterable[Precision], batch_sizes: Iterable[int]
+    backbones: Sequence[str], device: str, precisions: Sequence[Precision], batch_sizes: Sequence[int]
 ) -> list[Cell]:
     """Every combination; what is compared is timed one after the other."""
     return [Cell(b, device, p, n) for n in batch_sizes for p in precisions for b in backbones]

@@ -1,7 +1,6 @@
 """Times the cells of a plan: each in a fresh process, what fails fails alone, and every cell leaves a record."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from bench.interfaces import Backbone
 from bench.plugins import ROOT, Selected
 from bench.throughput import photographs
 from bench.throughput.folder import SCHEMA_VERSION, TimingFolder, TimingRecord
+from bench.throughput.machine import governor, watch_others
 from bench.throughput.plan import Cell, Request, Settings, config_of, in_precision
 from bench.weights import WeightsStore
 
@@ -101,7 +101,6 @@ class Timing:
         loading: Loading | Failure,
         files: list[str],
     ) -> TimingRecord:
-        load_before = round(os.getloadavg()[0], 2)
         outcome = loading if isinstance(loading, Failure) else self._measured(cell, loading, files)
         failure = outcome if isinstance(outcome, Failure) else None
         backbone = chosen.item
@@ -123,7 +122,6 @@ class Timing:
             "preprocess": asdict(backbone.preprocess),
             "settings": asdict(self.settings),
             "measured": None if failure else outcome,
-            "load_before": load_before,
             "governor": governor(),
             "hardware": provenance.hardware(cell.device),
             "packages": provenance.versions((*provenance.PACKAGES, *PACKAGES, *backbone.packages)),
@@ -145,7 +143,8 @@ class Timing:
 
 
 def ask(request: Request) -> dict[str, Any] | Failure:
-    """What a fresh process measures, or why it does not."""
+    """What a fresh process measures, with what else the machine did meanwhile; or why it does not."""
+    others = watch_others()
     with TemporaryDirectory() as place:
         result = Path(place) / "result.json"
         ended = subprocess.run(
@@ -156,22 +155,15 @@ def ask(request: Request) -> dict[str, Any] | Failure:
             stderr=subprocess.PIPE,
         )
         if not result.is_file():
-            return _gone(ended.returncode, ended.stderr)
+            return gone(ended.returncode, ended.stderr)
         outcome = json.loads(result.read_text(encoding="utf-8"))
     if "error" in outcome:
         return Failure("failed", "measure", outcome["error"]["type"], outcome["error"]["message"])
-    measured: dict[str, Any] = outcome["measured"]
-    return measured
+    return {**outcome["measured"], "cores_busy_elsewhere": others()}
 
 
-def governor() -> str | None:
-    """How the system sets the processors' frequency, each way once; None where it does not tell."""
-    found = {path.read_text().strip() for path in Path("/sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_governor")}
-    return ", ".join(sorted(found)) or None
-
-
-def _gone(code: int, stderr: str) -> Failure:
-    """Of a process that left nothing."""
+def gone(code: int, stderr: str) -> Failure:
+    """Why a process that ended with `code` left nothing."""
     if code < 0:
         name = signal.Signals(-code).name
         likely = ", as the system does where memory runs out: give a smaller batch size" if name == "SIGKILL" else ""

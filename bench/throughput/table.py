@@ -45,7 +45,7 @@ COLUMNS = (
     "cpu",
     "gpu",
     "governor",
-    "load_before",
+    "cores_busy_elsewhere",
     "torch",
     "git_sha",
     "measured_utc",
@@ -84,7 +84,6 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
         "cpu": hardware["cpu"],
         "gpu": hardware["gpu"],
         "governor": record["governor"],
-        "load_before": record["load_before"],
         "torch": record["packages"]["torch"],
         "git_sha": record["git"]["sha"],
         "measured_utc": record["created_utc"],
@@ -128,6 +127,7 @@ def _figures(measured: Mapping[str, Any]) -> dict[str, Any]:
         "search_1m_s": float(np.median(search["seconds"])) * MILLION / search["rows"],
         "search_measured_rows": search["rows"],
         "search_queries": search["items"],
+        "cores_busy_elsewhere": measured["cores_busy_elsewhere"],
     }
 
 

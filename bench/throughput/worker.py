@@ -3,13 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench.files import write_json
 from bench.throughput.plan import Cell, Request, Settings
 
 
-def read(stream: Any) -> Request:
+def read(stream: IO[str]) -> Request:
     """The request that was written as JSON."""
     told = json.load(stream)
     return Request(**told | {"cell": Cell(**told["cell"]), "settings": Settings(**told["settings"])})
