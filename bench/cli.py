@@ -122,6 +122,7 @@ def run(
     from bench.records import Config, RunFolder
     from bench.report import write_tables
     from bench.run import Run
+    from bench.scored import read
     from bench.similarity.spec import parse_all
     from bench.store import DescriptorStore
     from bench.weights import Network, WeightsStore
@@ -165,8 +166,8 @@ def run(
             made = prepared.execute()
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what is computed is kept, and the same command goes on") from None
-    table, written = write_tables(folder.path, made, len(data))
-    console.print_result(table, made, written)
+    scored = read(folder)
+    console.print_result(*write_tables(folder.path, scored), scored)
     explicit = {c.item.name for c in chosen if c.explicit} | {c.item.name for c in data if c.explicit}
     if any(_counts_as_failed(r, explicit) for r in made):
         raise typer.Exit(3)
@@ -237,11 +238,10 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     from bench import console
     from bench.records import RunFolder
     from bench.report import write_tables
+    from bench.scored import read
 
-    existing = RunFolder.existing(folder)
-    made = list(existing.records())
-    table, files = write_tables(folder, made, len(existing.config()["datasets"]))
-    console.print_result(table, made, files)
+    scored = read(RunFolder.existing(folder))
+    console.print_result(*write_tables(folder, scored), scored)
 
 
 def main() -> NoReturn:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
@@ -24,8 +23,9 @@ from rich.table import Table
 
 from bench.fetch import Fetched, Watch
 from bench.plan import Definition
-from bench.records import Record
+from bench.report import Tables
 from bench.report.text import missing, notes, shown
+from bench.scored import Scored
 from bench.verify import Verified
 
 NAMED = 10  # files that are named of those that are missing
@@ -137,8 +137,9 @@ def print_verified(results: Sequence[Verified]) -> None:
                 out.print(f"{result.name}: {what} ({len(names):,}): {named}", soft_wrap=True)
 
 
-def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence[Path]) -> None:
+def print_result(tables: Tables, files: Sequence[Path], scored: Scored) -> None:
     """The leaderboard, what has no scores and why, and where the files are."""
+    table, records = tables.leaderboard, scored.records
     headings, rows = shown(table)
     drawn = Table(title="Leaderboard", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in headings:
@@ -150,6 +151,8 @@ def print_result(table: pd.DataFrame, records: Sequence[Record], files: Sequence
     out.print(drawn)
     for note in notes(table, records):
         out.print(note, soft_wrap=True)
+    for problem in scored.problems:
+        out.print(problem, soft_wrap=True)
     for reason, names in missing(records).items():
         out.print(f"{', '.join(names)}: {reason}", soft_wrap=True)
     n_ok = sum(record.status == "ok" for record in records)

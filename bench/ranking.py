@@ -1,9 +1,117 @@
-"""From scores to ranks: the mean over datasets, and who may be ranked at all."""
+"""From scores to a verdict: aggregates over datasets, ranks, and how sure they are."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from bench.metrics import resampled
+from bench.records import Record
+from bench.scored import SEED, Scored
+from bench.uncertainty import MOST, N_RESAMPLES, holm, interval, sign_flip_p
+
+#: Which datasets count: all, those of kind retrieval, or the sets of known copies (kind copy).
+Group = Literal["all", "retrieval", "synthetic"]
+#: Which similarity stands for a backbone: its best by the mean over datasets, `global`, the best chunked one, the best
+#: of each dataset; or each for itself.
+Rule = Literal["best", "global", "chunked", "per-dataset", "each"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+#: Rules by which a backbone has one place.
+RULES: tuple[Rule, ...] = ("best", "global", "chunked", "per-dataset")
+METRIC = "map"
+#: Two neighbours whose corrected p is not below it are not separable.
+LEVEL = 0.05
+
+_KINDS: Mapping[Group, tuple[str, ...]] = {
+    "all": ("retrieval", "copy"),
+    "retrieval": ("retrieval",),
+    "synthetic": ("copy",),
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One backbone's place. mean_map: over datasets, with its 95 % interval low..high.
+
+    rank_low, rank_high: 95 % of the ranks over resamples. mrr: mean of 1 / rank over datasets. borda: mean over
+    datasets of the share of the others it beats, half for equals. z: mean over datasets of the score's distance from
+    the mean of all, in standard deviations. p_top: probability to be among the first 1, 2, ... over resamples.
+    p_next: Holm-corrected p that it is as good as the next one; None for the last.
+    """
+
+    backbone: str
+    similarity: str
+    weights: str
+    rank: int
+    rank_low: int
+    rank_high: int
+    mean_map: float
+    low: float | None
+    high: float | None
+    mrr: float
+    borda: float
+    z: float
+    p_top: tuple[float, ...]
+    p_next: float | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """standings by rank. apart: backbone -> why it has no rank.
+
+    brackets: first and last position, from 0, of the runs of neighbours of which no two can be told apart at 5 %.
+    """
+
+    group: Group
+    rule: Rule
+    datasets: tuple[str, ...]
+    standings: tuple[Standing, ...]
+    apart: Mapping[str, str]
+    brackets: tuple[tuple[int, int], ...]
+    n_resamples: int = N_RESAMPLES
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What may stand for a backbone. cells: of the group's datasets, in their order."""
+
+    similarity: str
+    cells: tuple[Record, ...]
+
+    @property
+    def scores(self) -> list[float]:
+        return [cell.body["metrics"][METRIC] for cell in self.cells]
+
+
+def rank(scored: Scored, group: Group = "all", rule: Rule = "best") -> Ranking:
+    """The verdict on the backbones of a run over the datasets of a group that have `map`.
+
+    Only backbones with real weights (or none) and a score on every dataset are ranked. Where resamples are to be had
+    of all of them, by query within each dataset, the same for every backbone, ranks and means have intervals.
+    """
+    of_group = [r for r in scored.records if r.body["dataset"]["kind"] in _KINDS[group]]
+    datasets = tuple(dict.fromkeys(r.cell.dataset for r in of_group if METRIC in r.body["dataset"]["metrics"]))
+    chosen: list[_Candidate] = []
+    apart: dict[str, str] = {}
+    for backbone, records in groupby(of_group, key=lambda record: record.cell.backbone):
+        found, why = _candidates(list(records), datasets, rule)
+        if found:
+            chosen += found if rule == "each" else [_stands_for(found, rule)]
+        else:
+            apart[backbone] = why
+    # a stable order by falling mean
+    chosen.sort(key=lambda candidate: -float(np.mean(candidate.scores)))
+    if not chosen:
+        return Ranking(group, rule, datasets, (), apart, ())
+    values = np.array([candidate.scores for candidate in chosen])
+    means = _resampled_means(scored, chosen, len(datasets))
+    p_next = _tests(scored, chosen)
+    return Ranking(group, rule, datasets, _standings(chosen, values, means, p_next), apart, _brackets(p_next))
 
 
 def competition_ranks(values: Sequence[float | None]) -> list[int | None]:
@@ -12,16 +120,136 @@ def competition_ranks(values: Sequence[float | None]) -> list[int | None]:
     return [None if pd.isna(rank) else int(rank) for rank in ranks]
 
 
-def ranks_within(values: Sequence[float | None], groups: Sequence[Hashable]) -> list[int | None]:
-    """`competition_ranks` among the values of the same group, such as those measured on a sample of one size."""
-    ranks: list[int | None] = [None] * len(values)
-    for group in dict.fromkeys(groups):
-        places = [place for place, of in enumerate(groups) if of == group]
-        for place, rank in zip(places, competition_ranks([values[place] for place in places]), strict=True):
-            ranks[place] = rank
-    return ranks
+def _candidates(records: list[Record], datasets: Sequence[str], rule: Rule) -> tuple[list[_Candidate], str]:
+    """The similarities that have a score on all datasets, or why there is none."""
+    if records[0].weights == "random":
+        return [], "its weights are random"
+    found, lacks = [], "no similarity fits the rule"
+    for similarity, of_similarity in groupby(records, key=lambda record: str(record.cell.similarity)):
+        cells = list(of_similarity)
+        scores = {c.cell.dataset: c for c in cells if c.status == "ok" and c.body["metrics"].get(METRIC) is not None}
+        is_global = cells[0].body["similarity"]["kind"] == "global"
+        if (rule == "global" and not is_global) or (rule == "chunked" and is_global):
+            continue
+        if missing := [name for name in datasets if name not in scores]:
+            lacks = f"it has no score on {', '.join(missing)}"
+        else:
+            found.append(_Candidate(similarity, tuple(scores[name] for name in datasets)))
+    return found, lacks
 
 
-def rankable(status: str, complete: bool, weights: str) -> bool:
-    """Only complete rows of real weights (or of none) are ranked: random ones say nothing of a backbone."""
-    return status == "ok" and complete and weights != "random"
+def _stands_for(candidates: list[_Candidate], rule: Rule) -> _Candidate:
+    """One of a backbone's similarities, the first of equally good ones; or a mixture of them."""
+    if rule == "per-dataset":
+        of_datasets = zip(*(candidate.cells for candidate in candidates), strict=True)
+        best = [max(cells, key=lambda cell: float(cell.body["metrics"][METRIC])) for cells in of_datasets]
+        return _Candidate("best of each dataset", tuple(best))
+    return max(candidates, key=lambda candidate: float(np.mean(candidate.scores)))
+
+
+def mean_reciprocal_rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over datasets of 1 / rank, equal scores sharing the better one: values [n, D], float64 [n]."""
+    ranks = pd.DataFrame(values).rank(method="min", ascending=False).to_numpy()
+    mean: NDArray[np.float64] = (1 / ranks).mean(axis=1)
+    return mean
+
+
+def borda(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over datasets of the share of the others that each beats, half for equals: values [n, D], float64 [n]."""
+    n = len(values)
+    ranks = pd.DataFrame(values).rank(method="average", ascending=False).to_numpy()
+    mean: NDArray[np.float64] = ((n - ranks) / max(n - 1, 1)).mean(axis=1)
+    return mean
+
+
+def mean_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over datasets of the distance from the mean of all, in standard deviations (0 where all are equal) [n]."""
+    spread = values.std(axis=0)
+    z = np.divide(values - values.mean(axis=0), spread, out=np.zeros_like(values), where=spread > 0)
+    mean: NDArray[np.float64] = z.mean(axis=1)
+    return mean
+
+
+def _standings(
+    chosen: list[_Candidate], values: NDArray[np.float64], means: NDArray[np.float64] | None, p_next: list[float] | None
+) -> tuple[Standing, ...]:
+    """values [n, D], means [B, n] of the resamples."""
+    n = len(chosen)
+    places = competition_ranks(values.mean(axis=1).tolist())
+    aggregates = zip(mean_reciprocal_rank(values), borda(values), mean_z(values), strict=True)
+    drawn = None if means is None else pd.DataFrame(means).rank(axis=1, method="min", ascending=False).to_numpy()
+    found = []
+    for at, (candidate, place, of_datasets) in enumerate(zip(chosen, places, aggregates, strict=True)):
+        assert place is not None  # every value exists
+        low, high = place, place
+        between: tuple[float | None, float | None] = None, None
+        p_top: tuple[float, ...] = ()
+        if means is not None and drawn is not None:
+            low, high = (int(q) for q in np.quantile(drawn[:, at], (0.025, 0.975), method="inverted_cdf"))
+            fewest = min(cell.body["n_used"][METRIC] for cell in candidate.cells)
+            between = interval(means[:, at], fewest) or between
+            p_top = tuple(float((drawn[:, at] <= k).mean()) for k in range(1, n + 1))
+        found.append(
+            Standing(
+                backbone=candidate.cells[0].cell.backbone,
+                similarity=candidate.similarity,
+                weights=candidate.cells[0].weights,
+                rank=place,
+                rank_low=min(low, place),
+                rank_high=max(high, place),
+                mean_map=float(values[at].mean()),
+                low=between[0],
+                high=between[1],
+                mrr=float(of_datasets[0]),
+                borda=float(of_datasets[1]),
+                z=float(of_datasets[2]),
+                p_top=p_top,
+                p_next=None if p_next is None or at == n - 1 else p_next[at],
+            )
+        )
+    return tuple(found)
+
+
+def _resampled_means(scored: Scored, chosen: list[_Candidate], n_datasets: int) -> NDArray[np.float64] | None:
+    """The mean over datasets of every resample, [B or a little less, n], the same resamples for all.
+
+    None where the evidence of a cell is not to be had, or too many resamples have no query with a positive.
+    """
+    total = np.zeros((N_RESAMPLES, len(chosen)))
+    for at in range(n_datasets):
+        found = _aps(scored, chosen, at)
+        if found is None:
+            return None
+        weights = scored.weights(chosen[0].cells[at].cell.dataset, found.shape[1])
+        total += np.stack([resampled.mean(ap, weights) for ap in found], axis=1)
+    exist = ~np.isnan(total).any(axis=1)
+    return total[exist] / n_datasets if exist.mean() >= MOST else None
+
+
+def _aps(scored: Scored, chosen: list[_Candidate], at: int) -> NDArray[np.float64] | None:
+    """Average precision of every query of a dataset, [n, Q]."""
+    evidence = [scored.evidence.get(candidate.cells[at].cell) for candidate in chosen]
+    known = [e for e in evidence if e is not None]
+    if len(known) < len(evidence) or len({e.query_ids for e in known}) > 1:
+        return None
+    return np.stack([e.ap() for e in known])
+
+
+def _tests(scored: Scored, chosen: list[_Candidate]) -> list[float] | None:
+    """Holm-corrected p of every two neighbours, [n - 1]; None where the evidence of a cell is not to be had."""
+    if len(chosen) < 2:
+        return []
+    differences = []
+    for at in range(len(chosen[0].cells)):
+        found = _aps(scored, chosen, at)
+        if found is None:
+            return None
+        differences.append(np.diff(found[:, ~np.isnan(found[0])], axis=0))
+    return [float(p) for p in holm(sign_flip_p(differences, SEED))]
+
+
+def _brackets(p_next: list[float] | None) -> tuple[tuple[int, int], ...]:
+    """Runs of neighbours that are not separable."""
+    together = [p >= LEVEL for p in p_next or []]
+    changes = [0, *(at + 1 for at, (a, b) in enumerate(pairwise(together)) if a != b), len(together)]
+    return tuple((first, last) for first, last in pairwise(changes) if first < last and together[first])

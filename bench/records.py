@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.evidence import Evidence, from_bytes
 from bench.files import sha256_bytes, sha256_file, write_bytes, write_json
 from bench.plan import Definition
+from bench.plugins import natural
 from bench.similarity import Similarity
 
 SCHEMA_VERSION = 3
@@ -23,7 +24,13 @@ EVIDENCE = ".npz"
 #: Every table that a run may write; those with random weights say so.
 TABLES = tuple(
     f"{name}{mark}.{kind}"
-    for name, kind in (("leaderboard", "csv"), ("leaderboard", "md"), ("scores", "csv"), ("breakdown", "csv"))
+    for name, kind in (
+        ("leaderboard", "csv"),
+        ("leaderboard", "md"),
+        ("ranking", "csv"),
+        ("scores", "csv"),
+        ("breakdown", "csv"),
+    )
     for mark in ("", ".random")
 )
 
@@ -78,6 +85,18 @@ class Record:
         """Hash of everything that decides the cell's scores; None where none were computed."""
         found: str | None = self.body["fingerprint"]
         return found
+
+
+def row_key(record: Record) -> tuple[Any, ...]:
+    """Sort key of a leaderboard's row: backbone, similarity, weights."""
+    similarity = record.cell.similarity
+    chunks = similarity.tokens, similarity.chunks or 0
+    return natural(record.cell.backbone), chunks, similarity.norm, str(similarity), record.weights
+
+
+def order(record: Record) -> tuple[Any, ...]:
+    """Sort key of every table: backbone, similarity, weights, dataset."""
+    return *row_key(record), natural(record.cell.dataset)
 
 
 class RunFolder:

@@ -17,6 +17,7 @@ from bench.plugins import datasets
 from bench.records import Record, RunFolder
 from bench.report import write_tables
 from bench.report.breakdown import COLUMNS, breakdown, sections
+from bench.scored import Scored
 from tests.test_copyedits import make_photos
 
 
@@ -151,11 +152,11 @@ def test_of_each_backbone_the_best_similarity_is_shown(body: dict[str, Any]) -> 
 
 def test_a_run_without_tags_has_no_breakdown(body: dict[str, Any], tmp_path: Path) -> None:
     record = Record({**body, "by_tag": {}})
-    _, written = write_tables(tmp_path, [record], 1)
-    assert sorted(path.name for path in written) == ["leaderboard.csv", "leaderboard.md", "scores.csv"]
+    _, written = write_tables(tmp_path, Scored((record,), {}, 1))
+    assert sorted(path.name for path in written) == ["leaderboard.csv", "leaderboard.md", "ranking.csv", "scores.csv"]
     assert sections([record]) == "" and "by tag" not in (tmp_path / "leaderboard.md").read_text()
 
 
 def test_random_weights_mark_the_breakdown(body: dict[str, Any], tmp_path: Path) -> None:
-    write_tables(tmp_path, [made(body, "a", "global", 0.5, weights="random")], 1)
+    write_tables(tmp_path, Scored((made(body, "a", "global", 0.5, weights="random"),), {}, 1))
     assert (tmp_path / "breakdown.random.csv").is_file() and not (tmp_path / "breakdown.csv").exists()

@@ -11,9 +11,10 @@ import pytest
 
 from bench.console import print_rows
 from bench.ranking import competition_ranks
-from bench.records import Record
+from bench.records import Record, order
 from bench.report import leaderboard, scores
 from bench.report.text import markdown, missing, shown
+from bench.scored import Scored
 from tests.conftest import Bench
 
 
@@ -56,6 +57,15 @@ def make(folder: Path) -> Make:
     return record
 
 
+def of(records: list[Record], n_datasets: int = 1) -> Scored:
+    """Records as a run of so many datasets, sorted, without evidence."""
+    return Scored(tuple(sorted(records, key=order)), {}, n_datasets)
+
+
+def text_of(records: list[Record]) -> str:
+    return markdown(leaderboard(of(records)), of(records), [])
+
+
 def test_an_incomplete_row_has_no_rank_and_no_mean(make: Make) -> None:
     records = [
         make("a", "one", 0.5),
@@ -63,7 +73,7 @@ def test_an_incomplete_row_has_no_rank_and_no_mean(make: Make) -> None:
         make("b", "one", 0.9),
         make("b", "two", None, status="failed"),
     ]
-    table = leaderboard(records, 2).set_index("backbone")
+    table = leaderboard(of(records, 2)).set_index("backbone")
     assert list(table.index) == ["a", "b"] and table.loc["a", "rank"] == 1 and table.loc["a", "mean_map"] == 0.6
     assert (
         pd.isna(table.loc["b", "rank"]) and pd.isna(table.loc["b", "mean_map"]) and pd.isna(table.loc["b", "two.map"])
@@ -74,27 +84,27 @@ def test_an_incomplete_row_has_no_rank_and_no_mean(make: Make) -> None:
 
 def test_random_weights_are_never_ranked_beside_real_ones(make: Make) -> None:
     records = [make("a", "one", 0.5), make("b", "one", 0.9, weights="random"), make("c", "one", 0.4, weights="none")]
-    table = leaderboard(records, 1).set_index("backbone")
+    table = leaderboard(of(records, 1)).set_index("backbone")
     assert table["rank"].astype(object).where(table["rank"].notna(), None).to_dict() == {"a": 1, "c": 2, "b": None}
-    assert "weights=random" in markdown(leaderboard(records, 1), records)
+    assert "weights=random" in text_of(records)
 
 
 def test_licences_that_forbid_commercial_use_are_marked(make: Make) -> None:
     records = [make("a", "one", 0.5), make("b", "one", 0.9)]
     records[1] = Record({**records[1].body, "backbone": {**records[1].body["backbone"], **NC}})
-    table = leaderboard(records, 1)
+    table = leaderboard(of(records, 1))
     assert list(table["licence"]) == ["CC-BY-NC-4.0", ""] and list(table["non_commercial"]) == [True, False]
-    text = markdown(table, records)
+    text = text_of(records)
     assert "| b†" in text and "a†" not in text and text.count("forbids commercial use") == 1
-    assert "forbids" not in markdown(leaderboard(records[:1], 1), records[:1])
+    assert "forbids" not in text_of(records[:1])
 
 
 def test_changed_preprocessing_and_post_processing_are_told(make: Make) -> None:
     body = dict(make("a", "one", 0.5).body)
-    assert "Preprocessing" not in markdown(leaderboard([Record(body)], 1), [Record(body)])
+    assert "Preprocessing" not in text_of([Record(body)])
     body["preprocess"] = body["preprocess"] | {"mode": "squash:320"}
     body["postprocess"] = body["postprocess"] | {"spec": "pcaw64,l2", "fit_set": "photos"}
-    text = markdown(leaderboard([Record(body)], 1), [Record(body)])
+    text = text_of([Record(body)])
     assert "Preprocessing of all rows: squash:320." in text
     assert "Post-processing of all rows: pcaw64,l2, fitted on photos." in text
 
@@ -111,7 +121,7 @@ def test_a_run_that_was_killed_has_no_complete_rows(bench: Bench, small: Path, t
 
 
 def test_names_that_read_as_one_number_stay_apart(make: Make) -> None:
-    table = leaderboard([make("net1", "one", 0.5), make("net01", "one", 0.6)], 1)
+    table = leaderboard(of([make("net1", "one", 0.5), make("net01", "one", 0.6)], 1))
     assert list(table["backbone"]) == ["net01", "net1"]
 
 
@@ -122,34 +132,31 @@ def test_equal_scores_share_a_rank() -> None:
 
 def test_missing_is_an_empty_cell_never_zero(make: Make) -> None:
     records = [make("a", "one", 0.0), make("b", "one", None, status="unavailable")]
-    lines = leaderboard(records, 1).to_csv(index=False).splitlines()
-    assert lines[1].startswith("1,a,global,pretrained,ok,0.0,0.0,0.0,1,True,,256,0.0,10.0,cpu")
-    assert lines[2].startswith(",b,global,pretrained,unavailable,,,,0,False,,256,0.0,,cpu")
-    long = scores(records)
+    lines = leaderboard(of(records, 1)).to_csv(index=False).splitlines()
+    assert lines[1].startswith("1,1,1,a,global,pretrained,ok,0.0,0.0,0.0,,,1,True,,256,0.0,10.0,cpu")
+    assert lines[2].startswith(",,,b,global,pretrained,unavailable,,,,,,0,False,,256,0.0,,cpu")
+    long = scores(of(records))
     assert long[long["backbone"] == "b"]["value"].isna().all()
     assert missing(records) == {"unavailable: no b": ["b"]}
-    assert "- b: unavailable: no b" in markdown(leaderboard(records, 1), records)
+    assert "- b: unavailable: no b" in text_of(records)
 
 
 def test_speed_is_over_all_images(make: Make) -> None:
     fast, slow = make("a", "one", 0.5), make("a", "two", 0.5)
     fast.body["throughput"].update(images_per_s=100.0, n_images=100)
     slow.body["throughput"].update(images_per_s=10.0, n_images=10)
-    assert leaderboard([fast, slow], 2)["images_per_s"].tolist() == [55.0]
+    assert leaderboard(of([fast, slow], 2))["images_per_s"].tolist() == [55.0]
 
 
 def test_columns_follow_the_datasets_in_natural_order(make: Make) -> None:
-    columns = list(leaderboard([make("a", "d10", 0.1), make("a", "d9", 0.1)], 2).columns)
+    columns = list(leaderboard(of([make("a", "d10", 0.1), make("a", "d9", 0.1)], 2)).columns)
     assert columns.index("d9.map") < columns.index("d9.map_rop") < columns.index("d10.map")
 
 
-def test_a_sample_is_marked_and_ranked_among_samples_of_its_size_alone(make: Make) -> None:
-    records = [make("full", "one", 0.5), make("a", "one", 0.9, limit=10), make("b", "one", 0.8, limit=10)]
-    table = leaderboard(records, 1).set_index("backbone")
-    assert table["rank"].to_dict() == {"full": 1, "a": 1, "b": 2}
-    assert table["limit"].isna().tolist() == [name == "full" for name in table.index]
-    assert "limit=10: a sample" in markdown(leaderboard(records[1:], 1), records[1:])
-    assert "sample" not in markdown(leaderboard(records[:1], 1), records[:1])
+def test_a_sample_is_marked(make: Make) -> None:
+    whole, sample = make("a", "one", 0.5), make("a", "one", 0.9, limit=10)
+    assert leaderboard(of([sample]))["limit"].tolist() == [10] and leaderboard(of([whole]))["limit"].isna().all()
+    assert "limit=10: a sample" in text_of([sample]) and "sample of" not in text_of([whole])
 
 
 def test_the_main_metric_is_shown_and_a_metric_that_is_no_share_is_no_percent(make: Make) -> None:
@@ -162,7 +169,7 @@ def test_the_main_metric_is_shown_and_a_metric_that_is_no_share_is_no_percent(ma
     levels = make("a", "z", 0.5)
     levels.body["dataset"]["metrics"] = ["pearson"]
     levels.body["metrics"] = {"pearson": 0.125}
-    table = leaderboard([one, objects, levels], 3)
+    table = leaderboard(of([one, objects, levels], 3))
     headings, rows = shown(table)
     assert dict(zip(headings, rows[0], strict=True)) == {
         "rank": "1",

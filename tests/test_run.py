@@ -47,6 +47,7 @@ def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "leaderboard.csv",
         "leaderboard.md",
+        "ranking.csv",
         "records",
         "run.json",
         "scores.csv",
@@ -54,10 +55,10 @@ def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Pa
     board = rows(tmp_path / "out/leaderboard.csv")
     metrics = ["map", "map_rop", "hit@1", "recall@10", "mrr", "micro_ap", "recall@p90", "threshold@p90"]
     assert list(board[0]) == [
-        *("rank", "backbone", "similarity", "weights", "status"),
+        *("rank", "rank_low", "rank_high", "backbone", "similarity", "weights", "status"),
         *(f"disc:small.{metric}" for metric in metrics),
-        *("mean_map", "n_datasets", "complete", "limit", "embed_dim", "params_m", "images_per_s", "device"),
-        *("licence", "non_commercial"),
+        *("mean_map", "mean_map_low", "mean_map_high", "n_datasets", "complete", "limit", "embed_dim", "params_m"),
+        *("images_per_s", "device", "licence", "non_commercial"),
     ]
     best = next(row for row in board if row["backbone"] == "efficientnet_lite0" and row["similarity"] == "global")
     assert (best["weights"], best["status"], best["complete"]) == ("pretrained", "ok", "True")
@@ -68,7 +69,7 @@ def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Pa
     assert [int(row["rank"]) for row in board] == [1 + sum(other > value for other in maps) for value in maps]
     scores = rows(tmp_path / "out/scores.csv")
     assert list(scores[0]) == [
-        *("backbone", "weights", "dataset", "similarity", "metric", "value", "n_queries", "status")
+        *("backbone", "weights", "dataset", "similarity", "metric", "value", "ci_low", "ci_high", "n_queries", "status")
     ]
     assert len(scores) == 2 * 2 * len(metrics)
     used = {row["metric"]: row["n_queries"] for row in scores}
@@ -79,7 +80,7 @@ def test_a_record_says_where_its_numbers_come_from(bench: Bench, small: Path, tm
     bench(*arguments(small, tmp_path / "out", "efficientnet_lite0"))
     (path,) = (tmp_path / "out/records").glob("efficientnet_lite0--disc_small--chunked@16-*.json")
     body = json.loads(path.read_text())
-    assert body["schema_version"] == 2 and body["status"] == "ok" and body["error"] is None
+    assert body["schema_version"] == 3 and body["status"] == "ok" and body["error"] is None
     assert body["backbone"]["weights_sha256"].startswith("57934424")
     chunked = {"spec": "chunked@16", "kind": "chunked", "chunks": 16, "chunk_norm": "vector"}
     similarity = chunked | {"descriptor": "global", "grid": None, "cross": False}
@@ -378,6 +379,7 @@ def test_random_weights_say_so_everywhere_and_have_no_rank(bench: Bench, small: 
     assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == [
         "leaderboard.random.csv",
         "leaderboard.random.md",
+        "ranking.random.csv",
         "run.json",
         "scores.random.csv",
     ]

@@ -6,8 +6,7 @@ from itertools import groupby
 import pandas as pd
 
 from bench.plugins import natural
-from bench.records import Record
-from bench.report.tables import order
+from bench.records import Record, order
 
 COLUMNS = ("backbone", "weights", "dataset", "similarity", "tag", "metric", "value", "n_queries")
 SHOWN_METRIC = "hit@1"

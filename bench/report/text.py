@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from bench.ranking import Ranking
 from bench.records import Record
+from bench.scored import Scored
 
 #: The columns a person reads first: of each dataset its main metric, which is its first, and these.
 SHOWN_METRICS = ("map", "micro_ap", "recall@p90")
@@ -50,12 +52,14 @@ def _metric(column: str) -> str:
     return column.rpartition(".")[2]
 
 
-def markdown(table: pd.DataFrame, records: Sequence[Record]) -> str:
-    """The leaderboard with where it comes from, and every backbone that has no row of scores with its reason."""
+def markdown(table: pd.DataFrame, scored: Scored, verdicts: Sequence[Ranking]) -> str:
+    """The leaderboard, the verdict, where they come from, and every backbone without scores with its reason."""
+    records = scored.records
     headings, rows = shown(table)
     frame = pd.DataFrame(rows, columns=headings)
     body = str(frame.to_markdown(index=False, disable_numparse=True))
-    parts = ["# Leaderboard", body, *notes(table, records), _measured_on(records), *_missing(records)]
+    parts = ["# Leaderboard", body, *notes(table, records), *_verdict(verdicts), *scored.problems]
+    parts += [_measured_on(records), *_missing(records)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,6 +73,46 @@ def notes(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         *([NON_COMMERCIAL_NOTE] if table.loc[table["n_datasets"] > 0, "non_commercial"].any() else []),
         *(f"{name} of all rows: {value}." for name, (value, usual) in changed.items() if value != usual),
     ]
+
+
+def verdict(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells as text of one ranking of backbones; a bracket joins neighbours that are not separable."""
+    headings = ["rank", "95 %", "backbone", "similarity", "mean_map %", "95 %", "P(first)", "P(top 3)", "not separable"]
+    rows = [
+        [
+            str(s.rank),
+            _between(str(s.rank_low), str(s.rank_high)),
+            s.backbone,
+            s.similarity,
+            _text(s.mean_map, percent=True),
+            _between(_text(s.low, percent=True), _text(s.high, percent=True)),
+            f"{s.p_top[0]:.2f}" if s.p_top else "",
+            f"{s.p_top[min(3, len(s.p_top)) - 1]:.2f}" if s.p_top else "",
+            ", ".join(chr(97 + n) for n, (first, last) in enumerate(ranking.brackets) if first <= at <= last),
+        ]
+        for at, s in enumerate(ranking.standings)
+    ]
+    return headings, rows
+
+
+def _between(low: str, high: str) -> str:
+    return f"{low}-{high}" if low and high else ""
+
+
+def _verdict(verdicts: Sequence[Ranking]) -> list[str]:
+    """Of all datasets, each backbone at its best similarity; ranking.csv has the other groups and rules."""
+    found = next((r for r in verdicts if (r.group, r.rule) == ("all", "best") and len(r.standings) > 1), None)
+    if found is None:
+        return []
+    headings, rows = verdict(found)
+    text = (
+        "Each backbone at the similarity that is best by its mean over all datasets. Intervals and probabilities: "
+        f"{found.n_resamples:,} bootstrap resamples of the queries within each dataset (seed {found.seed}). Neighbours "
+        "with the same letter are not separable at 5 % (paired sign-flip test on average precision, Holm-corrected)."
+    )
+    # as text: two headings are the same
+    table = pd.DataFrame(rows).to_markdown(index=False, headers=headings, disable_numparse=True)
+    return ["## Verdict", text, str(table)]
 
 
 def _post(body: Mapping[str, Any]) -> str:

@@ -1,32 +1,48 @@
-"""The files of a report: scores.csv, leaderboard.csv, leaderboard.md, and breakdown.csv where datasets have tags."""
+"""The files of a report: what they are called, and writing them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from bench.files import write_text
-from bench.records import Record
+from bench.ranking import Ranking
 from bench.report.breakdown import breakdown, sections
-from bench.report.tables import leaderboard, scores
+from bench.report.tables import leaderboard, ranking_table, rankings, scores
 from bench.report.text import markdown
+from bench.scored import Scored
 
 
-def write_tables(folder: Path, records: Sequence[Record], n_datasets: int) -> tuple[pd.DataFrame, list[Path]]:
-    """Write every table of a run over `n_datasets` datasets into `folder`; the leaderboard and the files' paths.
+@dataclass(frozen=True)
+class Tables:
+    """What a run comes to. texts: by file name; those that hold random weights say so in their names."""
 
-    Tables that hold random weights say so in their names.
-    """
-    mark = ".random" if any(record.weights == "random" for record in records) else ""
-    table = leaderboard(records, n_datasets)
-    texts = {
-        f"leaderboard{mark}.csv": table.to_csv(index=False, lineterminator="\n"),
-        f"leaderboard{mark}.md": markdown(table, records) + sections(records),
-        f"scores{mark}.csv": scores(records).to_csv(index=False, lineterminator="\n"),
-    }
-    by_tag = breakdown(records)
-    if not by_tag.empty:
-        texts[f"breakdown{mark}.csv"] = by_tag.to_csv(index=False, lineterminator="\n")
-    for name, text in texts.items():
+    leaderboard: pd.DataFrame
+    verdicts: list[Ranking]
+    texts: Mapping[str, str]
+
+
+def tables_of(scored: Scored) -> Tables:
+    """Every table of a run."""
+    mark = ".random" if any(record.weights == "random" for record in scored.records) else ""
+    table = leaderboard(scored)
+    verdicts = rankings(scored)
+    frames = {"leaderboard": table, "ranking": ranking_table(verdicts), "scores": scores(scored)}
+    by_tag = breakdown(scored.records)
+    frames |= {} if by_tag.empty else {"breakdown": by_tag}
+    texts = {f"{name}{mark}.csv": _csv(frame) for name, frame in frames.items()}
+    texts[f"leaderboard{mark}.md"] = markdown(table, scored, verdicts) + sections(scored.records)
+    return Tables(table, verdicts, texts)
+
+
+def write_tables(folder: Path, scored: Scored) -> tuple[Tables, list[Path]]:
+    """Write every table of a run into `folder`; they, and the files' paths."""
+    tables = tables_of(scored)
+    for name, text in tables.texts.items():
         write_text(folder / name, text)
-    return table, [folder / name for name in texts]
+    return tables, [folder / name for name in tables.texts]
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, lineterminator="\n"))

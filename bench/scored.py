@@ -1,0 +1,71 @@
+"""A run folder read back: its records, what their scores follow from, and what could not be used."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UsageError
+from bench.evidence import Evidence
+from bench.plan import Definition
+from bench.records import Record, RunFolder, order
+from bench.uncertainty import N_RESAMPLES, interval, resamples
+
+#: Of the bootstrap, unless another is chosen.
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """records: in the order of every table. evidence: of those with scores. n_datasets: of the run, all of them.
+
+    problems: sentences on what could not be used; a record whose evidence is lost keeps its scores, without intervals.
+    """
+
+    records: tuple[Record, ...]
+    evidence: Mapping[Definition, Evidence]
+    n_datasets: int
+    problems: tuple[str, ...] = ()
+
+    @cached_property
+    def _weights(self) -> dict[tuple[str, int], NDArray[np.float32]]:
+        return {}
+
+    def weights(self, dataset: str, n_queries: int) -> NDArray[np.float32]:
+        """Resamples of a dataset's queries, float32 [B, Q]: the same for every cell, so that cells can be compared."""
+        key = dataset, n_queries
+        if key not in self._weights:
+            self._weights[key] = resamples(n_queries, N_RESAMPLES, (SEED, zlib.crc32(dataset.encode())))
+        return self._weights[key]
+
+    @cached_property
+    def intervals(self) -> Mapping[tuple[Definition, str], tuple[float, float]]:
+        """95 % interval of the score of a cell by a metric, where it has one."""
+        found = {}
+        for record in self.records:
+            if (evidence := self.evidence.get(record.cell)) is None:
+                continue
+            weights = self.weights(record.cell.dataset, len(evidence.query_ids))
+            for metric, value in record.body["metrics"].items():
+                between = interval(evidence.resampled(metric, weights), record.body["n_used"][metric])
+                if value is not None and between is not None:
+                    found[record.cell, metric] = between
+        return found
+
+
+def read(folder: RunFolder) -> Scored:
+    """All records of a run folder with their evidence. Raises UsageError for a folder without records."""
+    records = sorted(folder.records(), key=order)
+    if not records:
+        raise UsageError(f"the folder {folder.path} holds no records: give a folder that `run` has written")
+    evidence, problems = {}, []
+    for record in records:
+        if record.status == "ok":
+            try:
+                evidence[record.cell] = folder.evidence(record)
+            except UsageError as error:
+                problems.append(str(error))
+    return Scored(tuple(records), evidence, len(folder.config()["datasets"]), tuple(problems))

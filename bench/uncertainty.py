@@ -1,0 +1,80 @@
+"""How sure a number is: bootstrap over queries, intervals, permutation tests, corrections. Pure functions on arrays.
+
+A bootstrap draws as many queries as there are, with replacement, and asks what the score would have been (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993). What is drawn is a query with everything that belongs to it, so
+that pooled metrics are resampled by query too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_RESAMPLES = 1000
+#: Of a permutation test: the smallest p it can give is one over it.
+N_PERMUTATIONS = 9999
+CONFIDENCE = 0.95
+#: Share of the resamples in which a score has to exist.
+MOST = 0.95
+#: Signs that are in memory at once.
+_SIGNS = 2**24
+
+
+def resamples(n_queries: int, n: int, seed: Sequence[int]) -> NDArray[np.float32]:
+    """How often each query stands in each of n resamples, float32 [n, Q], rows adding up to Q."""
+    rng = np.random.default_rng(seed)
+    weights = np.empty((n, n_queries), np.float32)
+    for row in weights:
+        row[:] = np.bincount(rng.integers(0, n_queries, n_queries), minlength=n_queries)
+    return weights
+
+
+def interval(values: NDArray[np.float64], n_queries: int) -> tuple[float, float] | None:
+    """95 % interval of a score from its resamples [B]; n_queries: what was drawn from.
+
+    Percentiles, set further apart by what a t distribution has over a normal one and the bootstrap's variance under the
+    true one, so that small sets are covered (expanded percentiles: Hesterberg, The American Statistician 2015).
+    None for fewer than two queries, or where the score exists in too few resamples (MOST).
+    """
+    from scipy import stats
+
+    exist = values[~np.isnan(values)]
+    if n_queries < 2 or len(exist) < MOST * len(values):
+        return None
+    quantile = stats.t.ppf((1 - CONFIDENCE) / 2, n_queries - 1) * np.sqrt(n_queries / (n_queries - 1))
+    tail = float(stats.norm.cdf(quantile))
+    low, high = np.quantile(exist, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def sign_flip_p(differences: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64]:
+    """Two-sided p of each of P paired comparisons, float64 [P]: whether the mean over datasets of means is 0.
+
+    differences: of each dataset [P, Q_d], query by query. Under the hypothesis that the two are alike a difference may
+    as well have the other sign; p is the share of random signs whose mean is at least as far from 0, the real ones
+    counted (Fisher's randomisation test; Smucker et al., CIKM 2007).
+    """
+    parts = np.concatenate([of / (of.shape[1] * len(differences)) for of in differences], axis=1)
+    observed = np.abs(parts.sum(axis=1))
+    # sums in another order differ in the last bits
+    reached = observed - 1e-9 * np.abs(parts).sum(axis=1)
+    rng = np.random.default_rng(seed)
+    n_queries = parts.shape[1]
+    at_once = max(1, _SIGNS // n_queries)
+    as_far = np.ones(len(parts))
+    for first in range(0, N_PERMUTATIONS, at_once):
+        n = min(at_once, N_PERMUTATIONS - first)
+        bits = np.unpackbits(rng.integers(0, 256, (n, -(-n_queries // 8)), np.uint8), axis=1, count=n_queries)
+        # the sum under signs is that of all less twice that of the flipped
+        sums = parts.sum(axis=1) - 2 * (bits.astype(np.float32) @ parts.T)
+        as_far += (np.abs(sums) >= reached).sum(axis=0)
+    return as_far / (N_PERMUTATIONS + 1)
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The p of each of n tests, corrected so that all are right together (Holm 1979), float64 [n]."""
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(steps, 1)
+    return corrected
