@@ -1,0 +1,191 @@
+"""The hardest queries of each dataset with what a backbone found for them, as small pictures inside the page."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError, DatasetError, told
+from bench.evidence import Evidence
+from bench.images import decode
+from bench.interfaces import Dataset, ImageFile, Preprocess, Split
+from bench.manifest import manifest
+from bench.plan import Definition
+from bench.plugins import datasets
+from bench.ranking import Ranking
+from bench.records import Record
+from bench.sample import limited
+from bench.scored import Scored
+
+N_QUERIES = 12
+N_MATCHES = 5
+#: Pixels of the long side, and the quality of the JPEG: about 3 kB a picture.
+SIDE = 96
+QUALITY = 70
+
+_SMALL = Preprocess(resize="letterbox", size=SIDE, crop=None, draft=True)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image by its id. uri: data:image/jpeg."""
+
+    id: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """What was found. right: whether it answers the query."""
+
+    picture: Picture
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class HardQuery:
+    """ap: mean over the ranked backbones. matches: the best of the gallery's backbone, by falling similarity.
+
+    first_right: rank from 1 of its first right match, None where it found none. sought: a right answer, where none is
+    among the matches.
+    """
+
+    picture: Picture
+    ap: float
+    matches: tuple[Match, ...]
+    first_right: int | None
+    sought: Picture | None
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All that the page embeds for it."""
+        return [self.picture, *(match.picture for match in self.matches), *([self.sought] if self.sought else [])]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A dataset's hardest queries, the hardest first. n_backbones: over so many their average precision is a mean.
+
+    why_none: a sentence where there are no pictures to show.
+    """
+
+    dataset: str
+    backbone: str = ""
+    similarity: str = ""
+    n_backbones: int = 0
+    queries: tuple[HardQuery, ...] = ()
+    why_none: str = ""
+
+
+def galleries(scored: Scored, ranking: Ranking, config: Mapping[str, Any]) -> list[Gallery]:
+    """One for each dataset of a ranking, with the matches of the backbone that is first in it.
+
+    config: the run's, as in run.json. A dataset that is not here, or no longer the one that was measured, has a
+    sentence instead of pictures.
+    """
+    measured = {(r.cell.backbone, r.cell.dataset, str(r.cell.similarity)): r for r in scored.records}
+    found = []
+    for name in ranking.datasets:
+        keys = [(standing.backbone, name, standing.similarity) for standing in ranking.standings]
+        records = [measured[key] for key in keys if key in measured]
+        evidence = [scored.evidence[r.cell] for r in records if r.cell in scored.evidence]
+        if not evidence or records[0].cell not in scored.evidence:
+            found.append(Gallery(name, why_none="No ranked backbone has kept what it found for each query."))
+            continue
+        try:
+            split = _measured(records[0], config)
+            found.append(_gallery(records[0].cell, evidence, split))
+        except (BenchError, OSError) as error:
+            found.append(Gallery(name, why_none=told(error) if isinstance(error, OSError) else str(error)))
+    return found
+
+
+def hardest(aps: Sequence[NDArray[np.float64]], n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The n queries with the lowest mean of several backbones' average precisions [Q], and these means [n].
+
+    Queries without a positive have none (nan) and are left out; the first of equal ones comes first.
+    """
+    means = np.mean(np.stack(aps), axis=0)
+    order = np.argsort(means, kind="stable")[: min(n, int((~np.isnan(means)).sum()))]
+    return order, means[order]
+
+
+def bounded(found: Iterable[Gallery], room: int) -> tuple[list[Gallery], int]:
+    """The same number of queries for every dataset, the hardest, as many as fit into `room` bytes; and that number."""
+    found = list(found)
+    kept = max((len(gallery.queries) for gallery in found), default=0)
+    while kept and n_bytes(_cut(found, kept)) > room:
+        kept -= 1
+    return _cut(found, kept), kept
+
+
+def n_bytes(found: Iterable[Gallery]) -> int:
+    """Of all embedded pictures."""
+    return sum(len(picture.uri) for gallery in found for query in gallery.queries for picture in query.pictures)
+
+
+def _cut(found: Iterable[Gallery], n: int) -> list[Gallery]:
+    return [replace(gallery, queries=gallery.queries[:n]) for gallery in found]
+
+
+def _measured(record: Record, config: Mapping[str, Any]) -> Split:
+    """The split that a record was measured on. Raises BenchError where it is not here any more."""
+    name = record.cell.dataset
+    split = _dataset(name, config["datasets"]).load()
+    if config["limit"] is not None:
+        split = limited(split, config["limit"], config["seed"])
+    if manifest(split).sha256 != record.body["dataset"]["manifest_sha256"]:
+        raise DatasetError(
+            f"the images of {name} are not the ones that were measured: run again to see what was found among them"
+        )
+    return split
+
+
+def _dataset(name: str, identities: Iterable[str]) -> Dataset:
+    """The run's dataset of that name; raises DatasetError where no identity is its."""
+    chosen = [selected.item for identity in identities for selected in datasets.select(identity)]
+    for item in chosen:
+        if item.name == name:
+            return item
+    raise DatasetError(f"no dataset of the run is called {name}: run again to see its images")
+
+
+def _gallery(cell: Definition, evidence: Sequence[Evidence], split: Split) -> Gallery:
+    """evidence: of the ranked backbones, the one whose matches are shown first."""
+    shown = evidence[0]
+    same = [one.ap() for one in evidence if one.query_ids == shown.query_ids]
+    queries, aps = hardest(same, N_QUERIES)
+    hard = tuple(_hard(shown, split, int(query), float(ap)) for query, ap in zip(queries, aps, strict=True))
+    return Gallery(cell.dataset, cell.backbone, str(cell.similarity), len(same), hard)
+
+
+def _hard(evidence: Evidence, split: Split, query: int, ap: float) -> HardQuery:
+    positives = split.ground_truth.positives[query]
+    found = [(int(row), float(s)) for row, s in zip(evidence.top[query], evidence.top_scores[query], strict=True)]
+    matches = tuple(
+        Match(_picture(split.database[row]), score, row in positives) for row, score in found[:N_MATCHES] if row >= 0
+    )
+    judged = next(iter(evidence.judged.values()))
+    ranks = judged.ranks.values[judged.ranks.query == query]
+    missed = not any(match.right for match in matches)
+    return HardQuery(
+        _picture(split.queries[query]),
+        ap,
+        matches,
+        int(ranks[0]) + 1 if len(ranks) else None,
+        _picture(split.database[positives[0]]) if missed else None,
+    )
+
+
+def _picture(image: ImageFile) -> Picture:
+    """Raises ImageError where the file can't be read."""
+    small = decode(image.path, image.box, _SMALL)
+    small.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=QUALITY)
+    return Picture(image.id, f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}")
