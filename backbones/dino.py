@@ -132,7 +132,7 @@ def _copy_detection(variant: str) -> Backbone:
 _MAKERS = dict.fromkeys(TRANSFORMERS, _transformer) | {"resnet50": _resnet, "copydetection": _copy_detection}
 
 
-@register_backbone(groups=("candidates",), variants=tuple(filter(None, _MAKERS)))
+@register_backbone(groups=("candidates", "winners"), variants=tuple(filter(None, _MAKERS)))
 def dino(variant: str = "") -> Backbone:
     """DINO ViT-B/16, 768-d; vits16, vits8, vitb8 and resnet50 are the authors' other sizes.
 

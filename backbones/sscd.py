@@ -91,7 +91,7 @@ def _large(variant: str) -> Backbone:
 _MAKERS = dict.fromkeys(("", *_RESNETS), _resnet) | {"disc_large": _large}
 
 
-@register_backbone(groups=("candidates",), variants=tuple(filter(None, _MAKERS)))
+@register_backbone(groups=("candidates", "winners"), variants=tuple(filter(None, _MAKERS)))
 def sscd(variant: str = "") -> Backbone:
     """SSCD ResNet-50 trained on ImageNet with mixup, 512-d; images keep their shape, short side 288.
 

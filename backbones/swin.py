@@ -79,7 +79,7 @@ def _describe(module: Any, batch: "Tensor") -> Descriptors:
     return Descriptors(cells.mean(1), cells)
 
 
-@register_backbone(groups=("candidates",), variants=tuple(filter(None, _TRAINED)))
+@register_backbone(groups=("candidates", "winners"), variants=tuple(filter(None, _TRAINED)))
 def swin(variant: str = "") -> Backbone:
     """Swin-B, patch 4, window 7, trained on ImageNet-1k, 1024-d; in22k saw ImageNet-22k before."""
     trained = _TRAINED[variant]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from bench import cli_cache, cli_datasets, cli_embed, cli_make, cli_search
+from bench import cli_cache, cli_datasets, cli_embed, cli_make, cli_search, cli_select, cli_throughput
 from bench.errors import BenchError, Interrupted, UsageError, told
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_cache.app, name="cache")
 app.command()(cli_embed.embed)
 app.command()(cli_search.search)
+app.command()(cli_select.select)
 
 
 class WeightsChoice(StrEnum):

@@ -142,6 +142,10 @@ class Registry(Generic[T]):
         assert self._discovered
         return sorted(self._entries.values(), key=lambda entry: natural(entry.name))
 
+    def members(self, group: str) -> list[str]:
+        """Names of those registered under a group, in their natural order."""
+        return sorted((entry.name for entry in self.entries() if group in entry.groups), key=natural)
+
     def groups(self) -> list[str]:
         """Names that stand for several plugins."""
         return sorted({"all"}.union(*(entry.groups for entry in self.entries())))

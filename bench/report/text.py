@@ -30,13 +30,13 @@ def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """
     scores = _shown_scores(table)
     headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s"]
-    percent = {"mean_map", *(column for column in scores if _metric(column) not in NO_PERCENT)}
+    shares = {"mean_map", *(column for column in scores if _metric(column) not in NO_PERCENT)}
     scored = table[table["n_datasets"] > 0]
     marked = scored.assign(
         backbone=scored["backbone"].where(~scored["non_commercial"].astype(bool), scored["backbone"] + NON_COMMERCIAL)
     )
-    rows = [[_text(row[heading], heading in percent) for heading in headings] for row in marked.to_dict("records")]
-    return [f"{h} %" if h in percent else h for h in headings], rows
+    rows = [[_text(row[heading], heading in shares) for heading in headings] for row in marked.to_dict("records")]
+    return [f"{h} %" if h in shares else h for h in headings], rows
 
 
 def _shown_scores(table: pd.DataFrame) -> list[str]:
@@ -81,11 +81,11 @@ def verdict(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             str(s.rank),
-            _between(str(s.rank_low), str(s.rank_high)),
+            span(str(s.rank_low), str(s.rank_high)),
             s.backbone,
             s.similarity,
-            _text(s.mean_map, percent=True),
-            _between(_text(s.low, percent=True), _text(s.high, percent=True)),
+            percent(s.mean_map),
+            span(percent(s.low), percent(s.high)),
             f"{s.p_top[0]:.2f}" if s.p_top else "",
             f"{s.p_top[min(3, len(s.p_top)) - 1]:.2f}" if s.p_top else "",
             ", ".join(chr(97 + n) for n, (first, last) in enumerate(ranking.brackets) if first <= at <= last),
@@ -95,7 +95,13 @@ def verdict(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     return headings, rows
 
 
-def _between(low: str, high: str) -> str:
+def percent(value: float | None) -> str:
+    """A fraction in percent with one decimal, empty where there is none."""
+    return _text(value, as_percent=True)
+
+
+def span(low: str, high: str) -> str:
+    """Both ends of an interval, or nothing where there is none."""
     return f"{low}-{high}" if low and high else ""
 
 
@@ -163,9 +169,9 @@ def _machine(record: Record) -> str:
     )
 
 
-def _text(value: object, percent: bool) -> str:
+def _text(value: object, as_percent: bool) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
         return ""
     if isinstance(value, float):
-        return f"{100 * value:.1f}" if percent else f"{value:.1f}"
+        return f"{100 * value:.1f}" if as_percent else f"{value:.1f}"
     return str(value)
