@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -430,6 +431,15 @@ def opened(folder: Path, overwrite: bool = False, write: Sequence[dict[str, Any]
         for one in write:
             timings.write(one)
         return timings.records()
+
+
+def test_every_column_is_documented_in_its_order() -> None:
+    text = (ROOT / "docs/throughput.md").read_text()
+    documented: list[str] = []
+    for line in re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", line):
+            documented.append(documented[-1].rpartition("_")[0] + name if name.startswith("_") else name)
+    assert tuple(documented) == COLUMNS
 
 
 def test_a_folder_holds_one_machine(tmp_path: Path) -> None:
