@@ -1,0 +1,35 @@
+"""A figure with what it is called and what it says, and its files."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from matplotlib.figure import Figure
+
+from bench.report.figures.style import styled
+
+Format = Literal["pdf", "svg", "png"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """name: of its files. caption: what a reader has to know, for the paper and for who can't see it."""
+
+    name: str
+    title: str
+    figure: Figure
+    caption: str
+
+    def encoded(self, kind: Format) -> bytes:
+        """The file; the same figure is the same bytes."""
+        about: Mapping[Format, dict[str, str | None]] = {
+            "pdf": {"Title": self.title, "Subject": self.caption, "CreationDate": None},
+            "svg": {"Title": self.title, "Description": self.caption, "Date": None},
+            "png": {"Title": self.title, "Description": self.caption},
+        }
+        stream = io.BytesIO()
+        with styled():
+            self.figure.savefig(stream, format=kind, metadata=about[kind])
+        return stream.getvalue()
