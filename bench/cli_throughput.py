@@ -111,15 +111,26 @@ def _print(records: "Sequence[Mapping[str, Any]]", table: Path) -> None:
     measured = [record for record in records if record["status"] == "ok"]
     if measured:
         console.print_rows([{name: _shown(row[name], n) for name, n in SHOWN.items()} for row in rows(measured)])
-    for record in records:
-        if error := record["error"]:
-            cell = record["cell"]
-            name = f"{cell['backbone']}, {cell['precision']}, batches of {cell['batch_size']}"
-            console.out.print(f"{name}: {record['status']}: {error['message']}", soft_wrap=True)
+    for reason, names in _missing(records).items():
+        console.out.print(f"{'; '.join(names)}: {reason}", soft_wrap=True)
     if disturbed := sum((record["measured"]["cores_busy_elsewhere"] or 0) > QUIET for record in measured):
         note = f"{disturbed} cells were measured while other processes kept over {QUIET} cores busy: not to be compared"
         console.out.print(note, soft_wrap=True)
     console.out.print(f"{len(measured)} of {len(records)} cells were measured; written: {table}", soft_wrap=True)
+
+
+def _missing(records: "Sequence[Mapping[str, Any]]") -> dict[str, list[str]]:
+    """Reason -> the cells that have no figures because of it, or the backbones where it is one of their weights."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if error := record["error"]:
+            cell = record["cell"]
+            whole = error["phase"] == "weights"
+            name = cell["backbone"] + ("" if whole else f", {cell['precision']}, batches of {cell['batch_size']}")
+            names = found.setdefault(f"{record['status']}: {error['message']}", [])
+            if name not in names:
+                names.append(name)
+    return found
 
 
 def _shown(value: Any, digits: int | None) -> Any:

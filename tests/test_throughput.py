@@ -243,9 +243,11 @@ def test_what_is_measured_is_kept_until_something_changes(plugin: Path, measured
     linear, killed = (records(folder)[name] for name in ("linear", "killed"))
     place, other = (folder / "throughput" / record_name(record["cell"]) for record in (linear, killed))
     before, of_killed = place.read_bytes(), other.read_text()
+    (folder / "throughput.csv").unlink()
     other.write_text(json.dumps(linear | {"cell": killed["cell"]}))  # measured, but not as this call would
     assert call("--backbones", "linear,killed", "--plugin", plugin, *HOW, "--output", folder).exit_code == 3
     assert place.read_bytes() == before
+    assert {row["backbone"]: row["status"] for row in table(folder)}["linear"] == "ok"
     assert json.loads(other.read_text())["error"] == json.loads(of_killed)["error"]
 
 
@@ -256,7 +258,8 @@ def test_a_backbone_without_weights_or_precision_is_unavailable(tmp_path: Path) 
     assert {(row["status"], row["forward_images_per_s_median"]) for row in found} == {("unavailable", "")}
     assert call("--backbones", "sscd", "--output", tmp_path).exit_code == 3
     ran = call("--backbones", "dhash", "--precisions", "bf16", "--output", tmp_path)
-    assert ran.exit_code == 3 and "dhash, bf16, batches of 1: unavailable" in ran.output
+    assert ran.exit_code == 3
+    assert "dhash, bf16, batches of 1; dhash, bf16, batches of 32: unavailable: the backbone 'dhash' has" in ran.output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")

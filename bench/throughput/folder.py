@@ -65,6 +65,10 @@ class TimingFolder:
     def write(self, record: TimingRecord) -> None:
         """Write or replace a cell's record, and the table."""
         write_json(self._records_path / record_name(record["cell"]), record)
+        self.write_table()
+
+    def write_table(self) -> None:
+        """Make the table of the records anew."""
         write_text(self.table, csv_text(self.records()))
 
     def _require_machine(self, hardware: Mapping[str, Any]) -> None:

@@ -62,6 +62,7 @@ class Timing:
                 on_progress(len(made), len(plan))
                 made.append(self._settled(cell, files))
             on_progress(len(made), len(plan))
+        self.folder.write_table()
         return made
 
     def _settled(self, cell: Cell, files: list[str]) -> TimingRecord:
