@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError, DatasetError, told
+from bench.errors import BenchError, DatasetError
 from bench.evidence import Evidence
 from bench.images import decode
 from bench.interfaces import Dataset, ImageFile, Preprocess, Split
@@ -100,18 +100,20 @@ def galleries(scored: Scored, ranking: Ranking, config: Mapping[str, Any]) -> li
         try:
             split = _measured(records[0], config)
             found.append(_gallery(records[0].cell, evidence, split))
-        except (BenchError, OSError) as error:
-            found.append(Gallery(name, why_none=told(error) if isinstance(error, OSError) else str(error)))
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises, the page has the rest
+            sentence = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            found.append(Gallery(name, why_none=sentence))
     return found
 
 
 def hardest(aps: Sequence[NDArray[np.float64]], n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The n queries with the lowest mean of several backbones' average precisions [Q], and these means [n].
 
-    Queries without a positive have none (nan) and are left out; the first of equal ones comes first.
+    Queries without a positive, which have none (nan), are left out, and so are those that all of them answer perfectly;
+    of equal ones the first comes first.
     """
     means = np.mean(np.stack(aps), axis=0)
-    order = np.argsort(means, kind="stable")[: min(n, int((~np.isnan(means)).sum()))]
+    order = np.argsort(means, kind="stable")[: min(n, int((means < 1).sum()))]
     return order, means[order]
 
 
@@ -160,6 +162,8 @@ def _gallery(cell: Definition, evidence: Sequence[Evidence], split: Split) -> Ga
     shown = evidence[0]
     same = [one.ap() for one in evidence if one.query_ids == shown.query_ids]
     queries, aps = hardest(same, N_QUERIES)
+    if not len(queries):
+        return Gallery(cell.dataset, why_none="Every query is answered perfectly by every ranked backbone.")
     hard = tuple(_hard(shown, split, int(query), float(ap)) for query, ap in zip(queries, aps, strict=True))
     return Gallery(cell.dataset, cell.backbone, str(cell.similarity), len(same), hard)
 

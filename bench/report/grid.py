@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from bench.plugins import natural
 from bench.ranking import Ranking, Standing
 from bench.records import Record
 from bench.report.breakdown import SHOWN_METRIC
@@ -97,7 +98,7 @@ def verdict(ranking: Ranking, scored: Scored, table: pd.DataFrame) -> Grid:
             _score_of(found.get((s.backbone, dataset, s.similarity)), metric, scored) for dataset, metric in columns
         ]
         cells = [
-            score(s.mean_map, "map", _between(s.low, s.high)),
+            score(s.mean_map, "map", between(s.low, s.high)),
             *(plain(s.p_top[k - 1] if s.p_top else None, 2) for k in (1, top)),
             plain(s.p_next, 4),
             *of_datasets,
@@ -129,9 +130,9 @@ def every_row(scored: Scored, table: pd.DataFrame) -> Grid:
             _score_of(found.get((row["backbone"], dataset, row["similarity"])), metric, scored)
             for dataset, metric in columns
         ]
-        between = _between(row["mean_map_low"], row["mean_map_high"])
+        interval = between(row["mean_map_low"], row["mean_map_high"])
         cells = (
-            score(row["mean_map"], "map", between),
+            score(row["mean_map"], "map", interval),
             *scores,
             plain(row["images_per_s"], 1),
             plain(row["embed_dim"], 0),
@@ -139,7 +140,7 @@ def every_row(scored: Scored, table: pd.DataFrame) -> Grid:
         )
         rank = Cell()
         if row["rank"] is not None:
-            rank = Cell(str(row["rank"]), row["rank"], _range(row["rank_low"], row["rank_high"]) if between else "")
+            rank = Cell(str(row["rank"]), row["rank"], _range(row["rank_low"], row["rank_high"]) if interval else "")
         lines.append(Line(row["backbone"], row["similarity"], row["weights"], row["non_commercial"], rank, cells))
     headings = (
         Column("mean mAP %", has_best=True),
@@ -174,16 +175,22 @@ def by_tag(records: Sequence[Record]) -> Grid | None:
     return Grid(headings, _with_best(lines, headings))
 
 
-def score(value: float | None, metric: str, between: Between = None) -> Cell:
+def score(value: float | None, metric: str, interval: Between = None) -> Cell:
     """In percent with one decimal, with three where it is no share; with its interval."""
     if value is None:
         return Cell()
-    return Cell(_text(value, metric), value, _range(*(_text(end, metric) for end in between)) if between else "")
+    ends = _range(*(_text(end, metric) for end in interval)) if interval else ""
+    return Cell(_text(value, metric), value, ends)
 
 
 def plain(value: float | None, decimals: int) -> Cell:
     """A number as it is; empty where it is missing."""
     return Cell() if value is None or pd.isna(value) else Cell(f"{value:,.{decimals}f}", float(value))
+
+
+def between(low: float | None, high: float | None) -> Between:
+    """An interval, None where it is missing."""
+    return None if low is None or high is None else (low, high)
 
 
 def in_percent(metric: str) -> bool:
@@ -204,9 +211,10 @@ def _letter(number: int) -> str:
 
 
 def _dataset_columns(records: Iterable[Record]) -> list[tuple[str, str]]:
-    """Dataset and metric: the main one of each, and micro-AP; in the order of the records' datasets."""
+    """Dataset and metric: the main one of each, and micro-AP; datasets by name."""
     metrics = {record.cell.dataset: record.body["dataset"]["metrics"] for record in records}
-    return [(name, m) for name, of in metrics.items() for m in dict.fromkeys((of[0], POOLED)) if m in of]
+    names = sorted(metrics, key=natural)
+    return [(name, m) for name in names for m in dict.fromkeys((metrics[name][0], POOLED)) if m in metrics[name]]
 
 
 def _metric_column(dataset: str, metric: str) -> Column:
@@ -253,23 +261,22 @@ def _bar(s: Standing, all_of_them: Iterable[Standing]) -> Bar:
     return Bar(*(round(100 * (end - low) / width, 2) for end in ends))
 
 
-def _between(low: float | None, high: float | None) -> Between:
-    return None if low is None or high is None else (low, high)
-
-
 def _with_best(lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Line, ...]:
     """The same lines, the best of every column of scores marked; random weights are never the best."""
-    real = [line for line in lines if line.weights != "random"]
     best = {}
     for at, column in enumerate(columns):
-        values = [v for line in real if (v := line.cells[at].value) is not None]
+        values = [v for line in lines if line.weights != "random" and (v := line.cells[at].value) is not None]
         if column.has_best:
             best[at] = (min if column.first == RISING else max)(values, default=None)
-    marked = []
-    for line in lines:
-        cells = tuple(
-            replace(cell, best=line in real and cell.value is not None and cell.value == best.get(at))
-            for at, cell in enumerate(line.cells)
+    return tuple(
+        line
+        if line.weights == "random"
+        else replace(
+            line,
+            cells=tuple(
+                replace(cell, best=cell.value is not None and cell.value == best.get(at))
+                for at, cell in enumerate(line.cells)
+            ),
         )
-        marked.append(replace(line, cells=cells))
-    return tuple(marked)
+        for line in lines
+    )

@@ -30,6 +30,13 @@ MAX_BYTES = 10_000_000
 PIXELS_PER_POINT = 1.53
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_COUNTS = {
+    "queries": "n_queries",
+    "database images": "n_database",
+    "right pairs": "n_pairs",
+    "queries without a match": "n_queries_without_positive",
+    "junk images": "n_junk",
+}
 _GROUPS = {"all": "all datasets", "retrieval": "retrieval", "synthetic": "synthetic copies"}
 _RULES = {
     "best": "the best on the mean",
@@ -70,10 +77,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class DatasetPart:
-    """body: of a record's dataset. by_tag: None where it has no tags."""
+    """body: of a record's dataset. counts: of what it has. by_tag: None where it has no tags."""
 
     name: str
     body: Mapping[str, Any]
+    counts: Mapping[str, str]
     grid: Grid
     by_tag: Grid | None
 
@@ -136,20 +144,20 @@ def _content(
 
 def sentence(ranking: Ranking) -> str:
     """The verdict in words: who is first, how far, and who can't be told from it."""
-    first = ranking.standings[0]
-    mean = grid.score(
-        first.mean_map, "map", None if first.low is None or first.high is None else (first.low, first.high)
-    )
+    first, others = ranking.standings[0], ranking.standings[1:]
+    mean = grid.score(first.mean_map, "map", grid.between(first.low, first.high))
     between = f" (95 %: {mean.between})" if mean.between else ""
+    equal = [one.backbone for one in others if one.rank == 1]
+    place = f"shares the first place with {', '.join(equal)}" if equal else "is first"
     words = (
-        f"{first.backbone}, {first.similarity}, is first of {len(ranking.standings)}: mean mAP {mean.text} %{between}."
+        f"{first.backbone}, {first.similarity}, {place} of {len(ranking.standings)}: mean mAP {mean.text} %{between}."
     )
-    if first.p_next is None:
-        return words
     alike = [ranking.standings[at].backbone for low, high in ranking.brackets if low == 0 for at in range(1, high + 1)]
     if alike:
         return f"{words} It can't be told from {', '.join(alike)} at the level of 5 %."
-    return f"{words} It is separable from the next, {ranking.standings[1].backbone}, at the level of 5 %."
+    if first.p_next is None:
+        return words
+    return f"{words} It is separable from the next, {others[0].backbone}, at the level of 5 %."
 
 
 def _rendered(content: Mapping[str, Any], galleries: Sequence[Gallery], cut: str) -> str:
@@ -185,9 +193,9 @@ def _datasets(scored: Scored) -> list[DatasetPart]:
     parts = []
     for name, of_dataset in groupby(ok, key=lambda record: record.cell.dataset):
         records = list(of_dataset)
-        parts.append(
-            DatasetPart(name, records[0].body["dataset"], grid.of_dataset(records, scored), grid.by_tag(records))
-        )
+        body = records[0].body["dataset"]
+        counts = {name: f"{body[field]:,}" for name, field in _COUNTS.items() if field in body}
+        parts.append(DatasetPart(name, body, counts, grid.of_dataset(records, scored), grid.by_tag(records)))
     return parts
 
 
