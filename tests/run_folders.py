@@ -37,6 +37,7 @@ def make_run(
     n_queries: int = 40,
     seed: int = 0,
     weights: str = "pretrained",
+    tables: bool = True,
 ) -> RunFolder:
     """A run folder with its tables. noise: by backbone, how far its descriptors are from the truth; datasets: seeds.
 
@@ -52,7 +53,8 @@ def make_run(
             )
     config = {"backbones": sorted(noise), "datasets": sorted(datasets), **CONFIGURED, "weights": weights, "seed": seed}
     write_json(folder / CONFIG, config)
-    write_tables(folder, read(made))
+    if tables:
+        write_tables(folder, read(made))
     return made
 
 
