@@ -193,7 +193,7 @@ def test_a_cell_is_measured_with_its_raw_durations(measured: tuple[Result, Path]
 def test_memory_is_that_of_the_fresh_process_alone(measured: tuple[Result, Path]) -> None:
     memory = records(measured[1])["linear"]["measured"]["memory"]
     assert 100 < memory["start_mb"] <= memory["loaded_mb"] <= memory["peak_mb"] < 8 * LARGE / 1e6
-    assert memory["loaded_mb"] - memory["start_mb"] > 4 * MACS / 1e6 * 0.9
+    assert memory["loaded_mb"] - memory["start_mb"] > 4 * MACS / 1e6 / 2
     assert memory["gpu_peak_mb"] is None
 
 

@@ -47,11 +47,11 @@ def measure(request: Request) -> dict[str, Any]:
     cell, settings = request.cell, request.settings
     loading = _loading(request)
     backbone = loading.chosen.item
-    memory = {"start_mb": _peak_mb()}
-    model = loading.model
-    memory["loaded_mb"] = _peak_mb()
     files = [Path(file) for file in request.photographs]
     batch = _batch(files, backbone.preprocess, cell.batch_size).to(cell.device)
+    memory = {"start_mb": _peak_mb()}  # with the libraries that decode
+    model = loading.model
+    memory["loaded_mb"] = _peak_mb()
     rounds = settings.warmup, settings.rounds
     with torch.inference_mode():
         forward = _forward(model, batch, cell.device, *rounds)
