@@ -42,6 +42,17 @@ def search(
         )
     searching.require_writable(output)
     asking, among = open_vectors(queries), open_vectors(database)
+    what = {
+        "queries": queries,
+        "database": database,
+        "similarity": str(parsed),
+        "top_k": top_k,
+        "index": index,
+        "engine": engine,
+        "queries_shape": asking.shape,
+        "database_shape": among.shape,
+        "seed": seed,
+    }
     try:
         with works.connected() as cluster, console.counting("rows") as progress:
             if cluster:
@@ -51,19 +62,9 @@ def search(
                 outcome = searching.approximate(asking, among, parsed, top_k, factory, seed)
             else:
                 outcome = searching.exact(asking, among, parsed, top_k)
-        searching.write(output, outcome.found, asking, among)
+        searching.write(output, outcome, asking, among, what)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; nothing was kept") from None
-    what = {
-        "queries": queries,
-        "database": database,
-        "similarity": str(parsed),
-        "top_k": top_k,
-        "index": index,
-        "engine": engine,
-    }
-    shapes = {"queries_shape": asking.shape, "database_shape": among.shape, "seed": seed}
-    searching.write_report(output, outcome, what | shapes)
     lines = [f"top {top_k} of {len(among):,} by {parsed} for {len(asking):,} queries, {index}"]
     lines.append(f"search: {outcome.speed.per_second:,.1f} queries/s")
     if judged := outcome.judged:

@@ -44,19 +44,18 @@ def git() -> dict[str, Any]:
 
 
 @cache
-def hardware(device: str) -> dict[str, Any]:
-    """CPU, cores, memory, threads, system, and the GPU where one was used."""
-    import torch
+def hardware(device: str, threads: int | None = None) -> dict[str, Any]:
+    """CPU, cores, memory, threads, system, and the GPU where one was used.
 
-    cuda = device.startswith("cuda")
+    threads: of what does not compute by torch, which then is not imported; None for those of torch.
+    """
     return {
         "device": device,
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": _torch_threads() if threads is None else threads,
         "ram_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "gpu": torch.cuda.get_device_name(device) if cuda else None,
-        "cuda": torch.version.cuda if cuda else None,
+        **(_gpu(device) if device.startswith("cuda") else {"gpu": None, "cuda": None}),
         "os": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
@@ -95,6 +94,18 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()
+
+
+def _torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _gpu(device: str) -> dict[str, str | None]:
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
 
 
 def _cpu_model() -> str:

@@ -123,15 +123,22 @@ def _timed(queries: Any, database: Vectors, similarity: Similarity, k: int) -> t
     return found, Speed(len(queries), time.perf_counter() - started)
 
 
-def write(path: Path, found: TopK, queries: Vectors, database: Vectors) -> None:
-    """Write the pairs found as .parquet or .csv, whole or not at all. Raises UsageError for another suffix, OSError.
+def write(path: Path, outcome: Outcome, queries: Vectors, database: Vectors, what: dict[str, Any]) -> None:
+    """Write the pairs found as .parquet or .csv, and beside it the account of the search; both whole, or none.
 
     Columns: query (row), query_id, rank (from 1), database (row), database_id, score; ids are null where there are
-    none. A query for which fewer were found has fewer rows.
+    none. A query for which fewer were found has fewer rows. The account tells `what` was searched how, how fast and how
+    exact, by which packages on which machine. Raises UsageError as `require_writable`, OSError.
     """
     require_writable(path)
-    tables = _tables(found, queries.ids, database.ids)
+    account = _account(outcome, what)
+    tables = _tables(outcome.found, queries.ids, database.ids)
     write_atomic(path, lambda stream: _write_tables(stream, path.suffix.lower(), tables))
+    try:
+        write_json(report_file(path), account)
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def require_writable(path: Path) -> None:
@@ -147,15 +154,14 @@ def report_file(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def write_report(path: Path, outcome: Outcome, what: dict[str, Any]) -> None:
-    """Write beside `path` `what` was searched how, how fast and how exact, by which packages on which machine."""
+def _account(outcome: Outcome, what: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"search": asdict(outcome.speed) | {"queries_per_s": outcome.speed.per_second}}
     if judged := outcome.judged:
         told["approximate"] = asdict(judged)
         told["approximate"]["exact"]["queries_per_s"] = judged.exact.per_second
-    hardware = provenance.hardware("cpu") | {"threads": threads()}
+    hardware = provenance.hardware("cpu", threads())
     where = {"packages": provenance.versions(PACKAGES), "hardware": hardware, "git": provenance.git()}
-    write_json(report_file(path), {**what, **told, **where, "finished": provenance.now()})
+    return {**what, **told, **where, "finished": provenance.now()}
 
 
 def _tables(found: TopK, of_queries: Column | None, of_database: Column | None) -> Iterator["pa.Table"]:

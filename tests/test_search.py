@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.errors import BenchError, DescriptorError, UsageError
-from bench.search import recall
+from bench.search import exact, recall, write
 from bench.similarity import Similarity, top_k
 from bench.similarity.approximate import Approximate, Factory, build
+from bench.similarity.scan import threads
+from bench.vectors import open_vectors
 from tests.conftest import ROOT
 from tests.test_vectors import layout, lists, save, table
 
@@ -233,6 +235,31 @@ def test_what_cannot_be_searched_leaves_nothing(data: Path) -> None:
     )
     (data / "other.npy").unlink()
     assert sorted(data.iterdir()) == before
+
+
+def test_an_exact_search_never_imports_torch(data: Path) -> None:
+    """Which takes more address space than many a limit leaves for a search."""
+    script = "import sys; from bench.cli import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    asked = "--queries", data / "queries.npy", "--database", data / "database", "--output", data / "o.parquet"
+    done = subprocess.run([sys.executable, "-c", script, "search", *map(str, asked)], cwd=ROOT, capture_output=True,
+                          text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.splitlines()[-1].split()
+    assert "torch" not in modules and "bench.similarity.kernels" in modules
+    told = json.loads((data / "o.json").read_text())
+    assert told["hardware"]["threads"] == threads() and told["hardware"]["gpu"] is None
+    assert len(pq.read_table(data / "o.parquet")) == N * 20
+
+
+def test_a_search_whose_account_cannot_be_written_leaves_nothing(data: Path) -> None:
+    before = sorted(data.iterdir())
+    database = open_vectors(str(data / "database"))
+    outcome = exact(database, database, Similarity(), K)
+    with pytest.raises(ValueError, match="JSON"):  # which has no NaN
+        write(data / "o.csv", outcome, database, database, {"seed": np.nan})
+    assert sorted(data.iterdir()) == before
+    write(data / "o.csv", outcome, database, database, {"seed": 0})
+    assert sorted(data.iterdir()) == sorted([*before, data / "o.csv", data / "o.json"])
 
 
 LIMITED = """
