@@ -199,7 +199,7 @@ def _apart(a: Record, b: Record) -> str:
 
 def _tested(change: Change, a: Evidence, b: Evidence, weights: NDArray[np.float32], record: Record) -> Change:
     """The change with its interval and the p of its own test."""
-    drawn = b.resampled(change.metric, weights) - a.resampled(change.metric, weights)
+    drawn = b.resampled([change.metric], weights)[change.metric] - a.resampled([change.metric], weights)[change.metric]
     between = interval(drawn, record.body["n_used"][change.metric]) or (None, None)
     if parse(change.metric)[0].unit in _MEANS:
         own = _own(b, change.metric) - _own(a, change.metric)
@@ -217,7 +217,7 @@ def _own(evidence: Evidence, metric: str) -> NDArray[np.float64]:
     size = max(1, _WEIGHTS // n_queries)
     blocks = [np.arange(first, min(first + size, n_queries)) for first in range(0, n_queries, size)]
     alone = [(rows[:, None] == np.arange(n_queries)).astype(np.float32) for rows in blocks]
-    return np.concatenate([evidence.resampled(metric, weights) for weights in alone])
+    return np.concatenate([evidence.resampled([metric], weights)[metric] for weights in alone])
 
 
 def _bootstrap_p(drawn: NDArray[np.float64]) -> float:

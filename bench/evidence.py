@@ -6,7 +6,7 @@ It is kept beside the cell's record as an .npz file of plain arrays, which any n
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.metrics import Judged, JudgedPairs, Neighbours, Pool, Ranks, Score, parse
+from bench.metrics import Judged, JudgedPairs, Neighbours, Pool, Ranks, Resamples, Score, parse
 from bench.metrics.retrieval import average_precisions
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -47,10 +47,11 @@ class Evidence:
         found, setup = parse(metric)
         return found.score(self.judged[setup or ""])
 
-    def resampled(self, metric: str, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The score of each resample [B], weights [B, Q]; nan where it does not exist."""
-        found, setup = parse(metric)
-        return found.resampled(self.judged[setup or ""], weights)
+    def resampled(self, metrics: Iterable[str], weights: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """The scores of each resample [B] by metric, weights [B, Q]; nan where it does not exist."""
+        drawn = {setup: Resamples(judged, weights) for setup, judged in self.judged.items()}
+        parsed = {name: parse(name) for name in metrics}
+        return {name: metric.resampled(drawn[setup or ""]) for name, (metric, setup) in parsed.items()}
 
     def of_tag(self, tag: str) -> Judged:
         """The plain results of the queries with a tag, and of all without a positive, which copies are told from."""

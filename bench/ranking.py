@@ -221,7 +221,7 @@ def _resampled_means(scored: Scored, chosen: list[_Candidate], n_datasets: int) 
         if found is None:
             return None
         weights = scored.weights(chosen[0].cells[at].cell.dataset, found.shape[1])
-        total += np.stack([resampled.mean(ap, weights) for ap in found], axis=1)
+        total += resampled.mean(found, weights)
     exist = ~np.isnan(total).any(axis=1)
     return total[exist] / n_datasets if exist.mean() >= MOST else None
 

@@ -49,9 +49,9 @@ class Scored:
             if (evidence := self.evidence.get(record.cell)) is None:
                 continue
             weights = self.weights(record.cell.dataset, len(evidence.query_ids))
-            for metric, value in record.body["metrics"].items():
-                between = interval(evidence.resampled(metric, weights), record.body["n_used"][metric])
-                if value is not None and between is not None:
+            for metric, values in evidence.resampled(record.body["metrics"], weights).items():
+                between = interval(values, record.body["n_used"][metric])
+                if record.body["metrics"][metric] is not None and between is not None:
                     found[record.cell, metric] = between
         return found
 

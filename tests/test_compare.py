@@ -83,7 +83,10 @@ def test_micro_ap_is_resampled_by_query(a: RunFolder, b: RunFolder) -> None:
     c = of(compare(run_a, run_b), "better", metric="micro_ap")
     evidence = [run.evidence[c.cell] for run in (run_a, run_b)]
     weights = run_a.weights("one", len(evidence[0].query_ids))
-    drawn = evidence[1].resampled("micro_ap", weights) - evidence[0].resampled("micro_ap", weights)
+    drawn = (
+        evidence[1].resampled(["micro_ap"], weights)["micro_ap"]
+        - evidence[0].resampled(["micro_ap"], weights)["micro_ap"]
+    )
     assert c.low is not None and c.high is not None and drawn.min() <= c.low < c.high <= drawn.max()
     p = [x.p for x in compare(run_a, run_b) if x.cell.backbone != "same" and x.metric == "micro_ap"]
     # none of 1,000 resamples is on the other side: twice 1 of 1,001, times the tests that are as small

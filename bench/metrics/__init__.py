@@ -19,7 +19,7 @@ from bench.metrics.retrieval import (
     recall_at_k,
 )
 from bench.metrics.revisited import revisited
-from bench.metrics.table import K_NEIGHBOURS, METRICS, Metric, Score, Unit, parse
+from bench.metrics.table import K_NEIGHBOURS, METRICS, Metric, Resamples, Score, Unit, parse
 
 __all__ = [
     "K_NEIGHBOURS",
@@ -32,6 +32,7 @@ __all__ = [
     "OperatingPoint",
     "Pool",
     "Ranks",
+    "Resamples",
     "Score",
     "Unit",
     "average_precision",

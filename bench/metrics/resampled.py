@@ -18,40 +18,36 @@ MATCHES_AT_ONCE = 256
 
 
 def mean(values: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean of values [Q] over the queries of each resample that have one: float64 [B]."""
+    """Mean of values [Q] over the queries of each resample that have one: float64 [B]; of values [n, Q], [B, n]."""
     exist = ~np.isnan(values)
     return ratio(np.where(exist, values, 0), exist, weights)
 
 
 def ratio(part: NDArray[np.generic], whole: NDArray[np.generic], weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum of part [Q] over sum of whole [Q] in each resample: float64 [B]."""
-    above, below = (weights @ of.astype(np.float64) for of in (part, whole))
-    found: NDArray[np.float64] = np.divide(above, below, out=np.full(len(weights), np.nan), where=below > 0)
+    """Sum of part [Q] over sum of whole [Q] in each resample: float64 [B]; of [n, Q] each, [B, n]."""
+    # a sum of float32 is off by about 1e-6, a resample by a thousand times as much
+    above, below = ((weights @ of.T.astype(np.float32)).astype(np.float64) for of in (part, whole))
+    found: NDArray[np.float64] = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     return found
 
 
-def micro_average_precision(
-    pool: Pool, n_positives: NDArray[np.int64], weights: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """muAP of each resample, float64 [B]; n_positives int64 [Q]: of each query, predicted or not."""
+class OfPool(NamedTuple):
+    """The metrics of a pool in each resample, float64 [B] each; as `bench.metrics.copy` defines them."""
+
+    micro_ap: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+
+
+def of_pool(pool: Pool, n_positives: NDArray[np.int64], weights: NDArray[np.float32], precision: float = 0.9) -> OfPool:
+    """muAP, and the largest recall at a precision with its threshold; n_positives int64 [Q]: predicted or not."""
     total = weights @ n_positives.astype(np.float64)
-    sums = np.zeros(len(weights))
+    sums, recall, threshold = np.zeros(len(weights)), *np.full((2, len(weights)), np.nan)
     for matches in _matches(pool, weights):
         # a match that stands twice is two matches, one after the other
         for copy in range(1, int(matches.times.max(initial=0)) + 1):
             hits = matches.hits_before + copy
             sums += np.where(matches.times >= copy, hits / (hits + matches.others), 0).sum(axis=1)
-    found: NDArray[np.float64] = np.divide(sums, total, out=np.full(len(sums), np.nan), where=total > 0)
-    return found
-
-
-def recall_at_precision(
-    pool: Pool, n_positives: NDArray[np.int64], weights: NDArray[np.float32], precision: float = 0.9
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The largest recall at that precision and its threshold, of each resample: float64 [B] each."""
-    total = weights @ n_positives.astype(np.float64)
-    recall, threshold = np.full((2, len(weights)), np.nan)
-    for matches in _matches(pool, weights):
         hits = matches.hits_before + matches.times
         reached = np.divide(hits, hits + matches.others, out=np.zeros_like(hits), where=matches.times > 0)
         good = reached >= precision
@@ -59,7 +55,8 @@ def recall_at_precision(
         last = good.shape[1] - 1 - np.argmax(good[:, ::-1], axis=1)
         recall[some] = hits[some, last[some]] / total[some]
         threshold[some] = matches.scores[last[some]]
-    return recall, threshold
+    micro_ap = np.divide(sums, total, out=np.full(len(sums), np.nan), where=total > 0)
+    return OfPool(micro_ap, recall, threshold)
 
 
 def pearson(pairs: JudgedPairs, n_queries: int, weights: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -91,14 +88,13 @@ def _matches(pool: Pool, weights: NDArray[np.float32]) -> Iterator[_Matches]:
     scores, owner = pool.scores[pool.is_match][order], pool.query[pool.is_match][order]
     # the first match whose score is not above it
     place = len(scores) - np.searchsorted(scores[::-1], pool.scores[~pool.is_match], side="right")
-    by_place = np.argsort(place, kind="stable")
-    place, query = place[by_place], pool.query[~pool.is_match][by_place]
+    query = pool.query[~pool.is_match]
     hits, above = np.zeros(len(weights)), np.zeros(weights.shape[1], np.int64)
     for first in range(0, len(scores), MATCHES_AT_ONCE):
         here = slice(first, min(first + MATCHES_AT_ONCE, len(scores)))
         n = here.stop - first
-        begin, end = np.searchsorted(place, (first, here.stop))
-        cell = query[begin:end] * n + place[begin:end] - first
+        inside = (place >= first) & (place < here.stop)
+        cell = query[inside] * n + place[inside] - first
         found = np.bincount(cell, minlength=len(above) * n).reshape(len(above), n)
         counts: NDArray[np.int64] = above[:, None] + np.cumsum(found, axis=1)
         above = counts[:, -1]

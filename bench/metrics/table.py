@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -40,8 +41,22 @@ class Score:
     n_queries: int
 
 
-#: Resamples [B] of a metric, of judged results and how often each query stands in each resample, float32 [B, Q].
-Resampled = Callable[[Judged, NDArray[np.float32]], NDArray[np.float64]]
+@dataclass(frozen=True)
+class Resamples:
+    """Judged results, and how often each query stands in each of B resamples: weights float32 [B, Q]."""
+
+    judged: Judged
+    weights: NDArray[np.float32]
+
+    @cached_property
+    def of_pool(self) -> resampled.OfPool:
+        """The metrics of the pool, all from one walk through it. Raises DatasetError where there is none."""
+        pool = _needed(self.judged.pool, "of a pool", "pooled pairs")
+        return resampled.of_pool(pool, self.judged.n_positives, self.weights)
+
+
+#: A metric of every resample, float64 [B].
+Resampled = Callable[[Resamples], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -66,8 +81,8 @@ def _per_query(
         mean = retrieval.mean_of_queries(values(judged.ranks, judged.n_positives)) if n_queries else None
         return Score(mean, n_queries)
 
-    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        return resampled.mean(values(judged.ranks, judged.n_positives), weights)
+    def resample(drawn: Resamples) -> NDArray[np.float64]:
+        return resampled.mean(values(drawn.judged.ranks, drawn.judged.n_positives), drawn.weights)
 
     return Metric(name, description, "queries with a positive", score, resample)
 
@@ -77,9 +92,10 @@ def _per_pair(name: str, description: str, k: int) -> Metric:
         n_pairs = int(judged.n_positives.sum())
         return Score(pair_recall_at_k(judged.pair_ranks, n_pairs, k) if n_pairs else None, _answerable(judged))
 
-    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    def resample(drawn: Resamples) -> NDArray[np.float64]:
+        judged = drawn.judged
         found = np.bincount(judged.ranks.query, judged.pair_ranks < k, minlength=len(judged.n_positives))
-        return resampled.ratio(found, judged.n_positives, weights)
+        return resampled.ratio(found, judged.n_positives, drawn.weights)
 
     return Metric(name, description, "ground-truth pairs", score, resample)
 
@@ -88,16 +104,13 @@ def _pooled(
     name: str,
     description: str,
     value: Callable[[Pool, int], float | None],
-    values: Callable[[Pool, NDArray[np.int64], NDArray[np.float32]], NDArray[np.float64]],
+    values: Resampled,
 ) -> Metric:
     def score(judged: Judged) -> Score:
         pool, n_pairs = _needed(judged.pool, name, "pooled pairs"), int(judged.n_positives.sum())
         return Score(value(pool, n_pairs) if n_pairs else None, len(judged.n_positives))
 
-    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        return values(_needed(judged.pool, name, "pooled pairs"), judged.n_positives, weights)
-
-    return Metric(name, description, "pooled pairs of all queries", score, resample)
+    return Metric(name, description, "pooled pairs of all queries", score, values)
 
 
 def _of_classes(name: str, description: str, k: int) -> Metric:
@@ -105,9 +118,9 @@ def _of_classes(name: str, description: str, k: int) -> Metric:
         found = _needed(judged.neighbours, name, "classes")
         return Score(knn_accuracy(found.scores, found.classes, found.own, k), len(found.own))
 
-    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        found = _needed(judged.neighbours, name, "classes")
-        return resampled.mean(won_votes(found.scores, found.classes, found.own, k).astype(np.float64), weights)
+    def resample(drawn: Resamples) -> NDArray[np.float64]:
+        found = _needed(drawn.judged.neighbours, name, "classes")
+        return resampled.mean(won_votes(found.scores, found.classes, found.own, k).astype(np.float64), drawn.weights)
 
     return Metric(name, description, "queries with a class", score, resample)
 
@@ -123,10 +136,9 @@ def _of_levels(
         found = value(pairs) if len(pairs.query) else math.nan  # a sample may hold none
         return Score(None if math.isnan(found) else found, len(np.unique(pairs.query)))
 
-    def resample(judged: Judged, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        pairs = _needed(judged.pairs, name, "levels")
-        n_queries = len(judged.n_positives)
-        return values(pairs, n_queries, weights) if len(pairs.query) else np.full(len(weights), np.nan)
+    def resample(drawn: Resamples) -> NDArray[np.float64]:
+        pairs, n_queries = _needed(drawn.judged.pairs, name, "levels"), len(drawn.judged.n_positives)
+        return values(pairs, n_queries, drawn.weights) if len(pairs.query) else np.full(len(drawn.weights), np.nan)
 
     return Metric(name, description, "judged pairs", score, resample)
 
@@ -199,19 +211,19 @@ METRICS: tuple[Metric, ...] = (
         "micro_ap",
         "micro average precision: all queries share one threshold",
         lambda pool, n: micro_average_precision(pool.scores, pool.is_match, n),
-        resampled.micro_average_precision,
+        lambda drawn: drawn.of_pool.micro_ap,
     ),
     _pooled(
         "recall@p90",
         "largest recall at a precision of 0.9",
         _recall_at_p90,
-        lambda *of: resampled.recall_at_precision(*of)[0],
+        lambda drawn: drawn.of_pool.recall,
     ),
     _pooled(
         "threshold@p90",
         "the score from which on recall@p90 is reached",
         _threshold_at_p90,
-        lambda *of: resampled.recall_at_precision(*of)[1],
+        lambda drawn: drawn.of_pool.threshold,
     ),
     _per_pair("pair_recall@1", "share of true pairs in which the query's best score is theirs alone", 1),
     _per_pair("pair_recall@10", "share of true pairs whose score is among the query's 10 best", 10),
