@@ -54,7 +54,10 @@ class Data:
 
 
 class Run:
-    """A configured run over a folder; `execute` brings every cell's record up to date."""
+    """A configured run over a folder; `execute` brings every cell's record up to date.
+
+    sweeps: similarities whose chunks do not divide a descriptor have no cells, instead of failed ones.
+    """
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Run:
         argv: list[str],
         watch: Watch,
         cluster: Cluster | None = None,
+        sweeps: bool = False,
     ) -> None:
         self.config = config
         self.backbones = {chosen.item.name: chosen for chosen in backbones}
@@ -82,6 +86,7 @@ class Run:
         self.argv = argv
         self.watch = watch
         self.cluster = cluster
+        self.sweeps = sweeps
         self._data: dict[str, Data | Failure] = {}
         self._settled = 0
 
@@ -142,17 +147,19 @@ class Run:
         return cells.fingerprint(key, data.dataset, data.manifest, cell.similarity, self.pipeline, background)
 
     def _without_indivisible(self, todo: Plan, loading: Loading, data: Data) -> Plan:
-        """Fails, before anything is described, the cells whose chunks do not divide the dimension."""
+        """Fails, or of a sweep leaves out, before anything is described, the cells whose chunks do not divide."""
         dimension = loading.chosen.item.embed_dim
         if dimension is None:
             return todo
         kept = []
         for cell in todo:
             problem = _attempt("evaluate", partial(_require_divides, cell.similarity, self.pipeline, dimension))
-            if isinstance(problem, Failure):
-                self._fail([cell], problem, loading, data)
-            else:
+            if not isinstance(problem, Failure):
                 kept.append(cell)
+            elif self.sweeps:
+                self._settle(1)
+            else:
+                self._fail([cell], problem, loading, data)
         return kept
 
     def _compute(self, loading: Loading, data: Data, todo: Plan, kind: DescriptorKind) -> None:
