@@ -137,10 +137,10 @@ def print_verified(results: Sequence[Verified]) -> None:
                 out.print(f"{result.name}: {what} ({len(names):,}): {named}", soft_wrap=True)
 
 
-def print_result(tables: Tables, files: Sequence[Path], scored: Scored) -> None:
+def print_result(tables: Tables, files: Sequence[Path], scored: Scored, columns: Sequence[str] | None = None) -> None:
     """The leaderboard, what has no scores and why, and where the files are."""
     table, records = tables.leaderboard, scored.records
-    headings, rows = shown(table)
+    headings, rows = shown(table, columns)
     drawn = Table(title="Leaderboard", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in headings:
         is_name = heading in ("backbone", "similarity", "weights")

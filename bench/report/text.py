@@ -7,12 +7,8 @@ import pandas as pd
 
 from bench.ranking import Ranking
 from bench.records import Record
+from bench.report import choose
 from bench.scored import Scored
-
-#: The columns a person reads first: of each dataset its main metric, which is its first, and these.
-SHOWN_METRICS = ("map", "micro_ap", "recall@p90")
-#: Metrics that are no share of anything.
-NO_PERCENT = ("ns_score",)
 
 NON_COMMERCIAL = "†"
 NON_COMMERCIAL_NOTE = f"{NON_COMMERCIAL} the licence of these weights forbids commercial use."
@@ -23,39 +19,26 @@ SAMPLE_NOTE = (
 RANDOM_NOTE = "weights=random: these rows test the harness and say nothing of the backbones; they are not ranked."
 
 
-def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells as text: scores in percent with one decimal, a missing value is an empty cell.
+def shown(table: pd.DataFrame, columns: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells as text of some columns, or of those shown where none are named.
 
     Rows without any score are left out: `missing` tells why they have none.
     """
-    scores = _shown_scores(table)
-    headings = ["rank", "backbone", "similarity", "weights", "mean_map", *scores, "images_per_s"]
-    shares = {"mean_map", *(column for column in scores if _metric(column) not in NO_PERCENT)}
+    chosen = list(columns or choose.usual(table))
     scored = table[table["n_datasets"] > 0]
     marked = scored.assign(
         backbone=scored["backbone"].where(~scored["non_commercial"].astype(bool), scored["backbone"] + NON_COMMERCIAL)
     )
-    rows = [[_text(row[heading], heading in shares) for heading in headings] for row in marked.to_dict("records")]
-    return [f"{h} %" if h in shares else h for h in headings], rows
+    rows = [[choose.as_text(row[column], column) for column in chosen] for row in marked.to_dict("records")]
+    return [f"{column} %" if choose.is_share(column) else column for column in chosen], rows
 
 
-def _shown_scores(table: pd.DataFrame) -> list[str]:
-    shown: dict[str, list[str]] = {}
-    for column in (column for column in table.columns if "." in column):
-        of_dataset = shown.setdefault(column.rpartition(".")[0], [])
-        if not of_dataset or _metric(column) in SHOWN_METRICS:
-            of_dataset.append(column)
-    return [column for columns in shown.values() for column in columns]
-
-
-def _metric(column: str) -> str:
-    return column.rpartition(".")[2]
-
-
-def markdown(table: pd.DataFrame, scored: Scored, verdicts: Sequence[Ranking]) -> str:
+def markdown(
+    table: pd.DataFrame, scored: Scored, verdicts: Sequence[Ranking], columns: Sequence[str] | None = None
+) -> str:
     """The leaderboard, the verdict, where they come from, and every backbone without scores with its reason."""
     records = scored.records
-    headings, rows = shown(table)
+    headings, rows = shown(table, columns)
     frame = pd.DataFrame(rows, columns=headings)
     body = str(frame.to_markdown(index=False, disable_numparse=True))
     parts = ["# Leaderboard", body, *notes(table, records), *_verdict(verdicts), *scored.problems]
@@ -97,7 +80,7 @@ def verdict(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
 
 def percent(value: float | None) -> str:
     """A fraction in percent with one decimal, empty where there is none."""
-    return _text(value, as_percent=True)
+    return choose.as_text(value, "mean_map")
 
 
 def span(low: str, high: str) -> str:
@@ -167,11 +150,3 @@ def _machine(record: Record) -> str:
             f"seed {record.body['seed']}",
         ]
     )
-
-
-def _text(value: object, as_percent: bool) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    if isinstance(value, float):
-        return f"{100 * value:.1f}" if as_percent else f"{value:.1f}"
-    return str(value)
