@@ -11,17 +11,35 @@ if TYPE_CHECKING:
     from bench.sweep import Gain
 
 SIMILARITIES = "chunked@{2,4,8,16,32,64}"
-#: What `execute` is told beside the options of `run`.
+#: What `execute` is told beside the options.
 SWEEPS = "sweeps"
 
+#: Takes the options of `run`, and `sweeps`: whether similarities that do not divide a descriptor have no cells, instead
+#: of failed ones. Returns the run folder, and whether the run counts as failed.
+Execute = Callable[..., "tuple[RunFolder, bool]"]
 
-def command(execute: Callable[..., "tuple[RunFolder, bool]"]) -> Callable[..., None]:
-    """The command `sweep`, with the options of `execute`, which is what `run` calls.
 
-    execute: takes the options of `run`, and `sweeps`: whether similarities that do not divide a descriptor have no
-    cells, instead of failed ones; returns the run folder, and whether the run counts as failed.
-    """
+def options_of(execute: Execute, **defaults: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator of a command `f(**options)`: it has the options of `execute`, some with other defaults."""
 
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = [
+            parameter.replace(default=defaults.get(name, parameter.default))
+            for name, parameter in inspect.signature(execute).parameters.items()
+            if name != SWEEPS
+        ]
+        # what typer reads options from
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
+
+
+def command(execute: Execute) -> Callable[..., None]:
+    """The command `sweep`."""
+
+    @options_of(execute, similarities=SIMILARITIES)
     def sweep(**options: Any) -> None:
         """Run over numbers of chunks, and tell what each gains over `global`, which is always among them."""
         wanted = f"global,{options.pop('similarities')}"
@@ -30,14 +48,6 @@ def command(execute: Callable[..., "tuple[RunFolder, bool]"]) -> Callable[..., N
         if failed:
             raise typer.Exit(3)
 
-    parameters = [
-        p.replace(default=SIMILARITIES) if p.name == "similarities" else p
-        for p in inspect.signature(execute).parameters.values()
-        if p.name != SWEEPS
-    ]
-    # what typer reads options from
-    sweep.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    sweep.__annotations__ = {p.name: p.annotation for p in parameters}
     return sweep
 
 
@@ -48,14 +58,14 @@ def show(folder: "RunFolder") -> None:
     from bench.report.figures import write_sweep_figures
     from bench.scored import read
     from bench.similarity import Similarity
-    from bench.sweep import gains, indivisible, table
+    from bench.sweep import gains, left_out, table
 
     scored = read(folder)
     found = gains(scored)
     if found:
         console.print_rows([_row(gain) for gain in found])
-    for backbone, names in indivisible(scored, [Similarity.parse(s) for s in folder.config()["similarities"]]).items():
-        console.out.print(f"{backbone}: left out {', '.join(names)}, which can't cut its descriptor", soft_wrap=True)
+    for sentence in left_out(scored, [Similarity.parse(spec) for spec in folder.config()["similarities"]]):
+        console.out.print(sentence, soft_wrap=True)
     mark = ".random" if any(record.weights == "random" for record in scored.records) else ""
     path = folder.path / f"sweep{mark}.csv"
     write_text(path, table(found).to_csv(index=False, lineterminator="\n"))

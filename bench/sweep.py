@@ -1,14 +1,13 @@
 """What a sweep over similarities shows: the mean over datasets of each, and what chunks gain over the whole vector."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bench.evidence import Evidence
+from bench.metrics import resampled
 from bench.ranking import METRIC
 from bench.records import Record
 from bench.scored import Scored
@@ -110,15 +109,17 @@ def table(found: Sequence[Gain]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(numbers, "float64"))
 
 
-def indivisible(scored: Scored, similarities: Sequence[Similarity]) -> Mapping[str, list[str]]:
-    """Of each backbone the similarities whose chunks do not divide its descriptor, so that they have no cells."""
+def left_out(scored: Scored, similarities: Iterable[Similarity]) -> list[str]:
+    """A sentence for each backbone on those of a sweep's similarities that have no cells, since K does not divide."""
     measured = {(record.cell.backbone, record.cell.similarity) for record in scored.records}
     dimensions = {record.cell.backbone: _dimension(record) for record in scored.records if record.status == "ok"}
-    found = {
-        backbone: [str(s) for s in similarities if s.chunks and dimension % s.chunks and (backbone, s) not in measured]
-        for backbone, dimension in dimensions.items()
-    }
-    return {backbone: names for backbone, names in found.items() if names}
+    found = []
+    for backbone, dimension in dimensions.items():
+        missing = [s for s in similarities if s.chunks and dimension % s.chunks and (backbone, s) not in measured]
+        if missing:
+            names = ", ".join(map(str, missing))
+            found.append(f"{backbone}: {names} left out, K has to divide its {dimension} dimensions")
+    return found
 
 
 def _dimension(record: Record) -> int:
@@ -137,17 +138,8 @@ def _intervals(scored: Scored, chunked: Sequence[Line], over: Line) -> list[tupl
         evidence = [found for cell in cells if (found := scored.evidence.get(cell.cell)) is not None]
         if len(evidence) < len(cells) or len({of.query_ids for of in evidence}) > 1:
             return [None] * len(chunked)
-        total += _differences(scored, cells[0].cell.dataset, evidence) / len(over.cells)
+        precisions = np.stack([of.ap() for of in evidence])
+        weights = scored.weights(cells[0].cell.dataset, precisions.shape[1])
+        total += resampled.mean(precisions[1:] - precisions[0], weights) / len(over.cells)
     n_queries = min(cell.body["n_used"][METRIC] for cell in over.cells)
     return [interval(total[:, at], n_queries) for at in range(len(chunked))]
-
-
-def _differences(scored: Scored, dataset: str, evidence: Sequence[Evidence]) -> NDArray[np.float64]:
-    """Mean over a dataset's queries less that of the first, in each resample: [B, n - 1]; nan without any query."""
-    precisions = np.stack([of.ap() for of in evidence])
-    asked = ~np.isnan(precisions[0])
-    weights = scored.weights(dataset, len(asked))[:, asked].astype(np.float64)
-    n_drawn = weights.sum(axis=1, keepdims=True)
-    sums = weights @ (precisions[1:] - precisions[0])[:, asked].T
-    found: NDArray[np.float64] = np.divide(sums, n_drawn, out=np.full_like(sums, np.nan), where=n_drawn > 0)
-    return found
