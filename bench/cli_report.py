@@ -17,7 +17,8 @@ class Uncertainty(StrEnum):
     interval = "interval"
 
 
-FORMATS = ("csv", "md", "tex", "html")
+FIGURES, HTML = "figures", "html"
+FORMATS = ("csv", "md", "tex", FIGURES, HTML)
 
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 
@@ -37,24 +38,30 @@ def report(
         Uncertainty, typer.Option(help="Beside each score in LaTeX: its 95 % interval, or half its width.")
     ] = Uncertainty.none,
 ) -> None:
-    """Rebuild the tables of a run folder from its records; show the leaderboard as one wants it.
+    """Rebuild what a run folder shows from its records: tables, figures, the report as one page.
 
     --columns, --sort and --uncertainty make leaderboard.view.md and .tex; the tables of record stay as documented.
     """
     from bench import console
     from bench.files import write_text
     from bench.records import RunFolder
-    from bench.report import tables_of
+    from bench.report import best, tables_of, write_page
+    from bench.report.figures import write_figures
     from bench.report.view import View
     from bench.scored import read
 
     wanted = _formats(formats)
-    scored = read(RunFolder.existing(folder))
+    existing = RunFolder.existing(folder)
+    scored = read(existing)
     tables, view = tables_of(scored), View(columns, sort, uncertainty.value)
     texts = {**tables.texts, **view.texts(tables, scored)}
     written = [folder / name for name in texts if name.rpartition(".")[2] in wanted]
     for path in written:
         write_text(path, texts[path.name])
+    if FIGURES in wanted:
+        written += write_figures(folder, scored, best(scored, tables.verdicts))
+    if HTML in wanted:
+        written.append(write_page(existing, scored, tables))
     console.print_result(view.ordered(tables), written, scored, view.chosen(tables))
 
 

@@ -27,12 +27,16 @@ TABLES = tuple(
     for name, kind in (
         ("leaderboard", "csv"),
         ("leaderboard", "md"),
+        ("leaderboard", "tex"),
         ("ranking", "csv"),
         ("scores", "csv"),
         ("breakdown", "csv"),
     )
     for mark in ("", ".random")
 )
+
+#: What else is made of the tables, for people.
+PAGES = ("report.html", "report.random.html", "leaderboard.view.md", "leaderboard.view.tex", "sweep.csv")
 
 Status = Literal["ok", "failed", "unavailable"]
 WeightsKind = Literal["pretrained", "random"]
@@ -203,7 +207,7 @@ class RunFolder:
         """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""
         half_written = [*self.records_path.glob(".*.tmp"), *self.path.glob(".*.tmp")]
         records = [*self.records_path.glob("*.json"), *self.records_path.glob(f"*{EVIDENCE}")]
-        written = [*records, *(self.path / name for name in (*TABLES, CONFIG))]
+        written = [*records, *(self.path / name for name in (*TABLES, *PAGES, CONFIG))]
         for path in half_written + (written if everything else []):
             path.unlink(missing_ok=True)
 

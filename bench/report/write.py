@@ -1,14 +1,17 @@
 """The files of a report: what they are called, and writing them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from bench import published_figures as published
 from bench.files import write_text
-from bench.ranking import Ranking
+from bench.ranking import Ranking, rank
+from bench.records import RunFolder
 from bench.report.breakdown import breakdown, sections
+from bench.report.latex import latex
 from bench.report.tables import leaderboard, ranking_table, rankings, scores
 from bench.report.text import markdown
 from bench.scored import Scored
@@ -25,14 +28,16 @@ class Tables:
 
 def tables_of(scored: Scored) -> Tables:
     """Every table of a run."""
-    mark = ".random" if any(record.weights == "random" for record in scored.records) else ""
+    mark = _mark(scored)
     table = leaderboard(scored)
     verdicts = rankings(scored)
     frames = {"leaderboard": table, "ranking": ranking_table(verdicts), "scores": scores(scored)}
     by_tag = breakdown(scored.records)
     frames |= {} if by_tag.empty else {"breakdown": by_tag}
     texts = {f"{name}{mark}.csv": _csv(frame) for name, frame in frames.items()}
-    texts[f"leaderboard{mark}.md"] = markdown(table, scored, verdicts) + sections(scored.records)
+    beside = published.sections(scored.records)
+    texts[f"leaderboard{mark}.md"] = markdown(table, scored, verdicts) + sections(scored.records) + beside
+    texts[f"leaderboard{mark}.tex"] = latex(table, scored)
     return Tables(table, verdicts, texts)
 
 
@@ -42,6 +47,34 @@ def write_tables(folder: Path, scored: Scored) -> tuple[Tables, list[Path]]:
     for name, text in tables.texts.items():
         write_text(folder / name, text)
     return tables, [folder / name for name in tables.texts]
+
+
+def write_page(folder: RunFolder, scored: Scored, tables: Tables) -> Path:
+    """Write the report as one HTML page, with its figures and pictures inside; its path.
+
+    Raises UsageError where the folder's throughput.csv can't be read.
+    """
+    # matplotlib and jinja2 take a second to import, and a run needs neither
+    from bench.report.figures import draw, speeds
+    from bench.report.gallery import galleries
+    from bench.report.page import Figure, page
+
+    ranking = best(scored, tables.verdicts)
+    drawn = draw(scored, ranking, speeds(folder.path, scored.records))
+    figures = [Figure(one.title, one.caption, one.encoded("svg").decode()) for one in drawn]
+    pictures = galleries(scored, ranking, folder.config())
+    path = folder.path / f"report{_mark(scored)}.html"
+    write_text(path, page(scored, tables.leaderboard, tables.verdicts, figures, pictures))
+    return path
+
+
+def best(scored: Scored, verdicts: Sequence[Ranking]) -> Ranking:
+    """The verdict over all datasets, each backbone at its best similarity; without standings where none is ranked."""
+    return next((r for r in verdicts if (r.group, r.rule) == ("all", "best")), None) or rank(scored)
+
+
+def _mark(scored: Scored) -> str:
+    return ".random" if any(record.weights == "random" for record in scored.records) else ""
 
 
 def _csv(table: pd.DataFrame) -> str:
