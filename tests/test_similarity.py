@@ -13,7 +13,19 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from bench.errors import DescriptorError, UsageError
-from bench.similarity import Similarity, histogram, merge, pairs, pairwise, range_search, rescore, scan, search, top_k
+from bench.similarity import (
+    Similarity,
+    device,
+    histogram,
+    merge,
+    pairs,
+    pairwise,
+    range_search,
+    rescore,
+    scan,
+    search,
+    top_k,
+)
 from bench.similarity.prepare import normalised
 from bench.similarity.spec import parse_all
 
@@ -349,6 +361,70 @@ def bad(row: int, value: float) -> NDArray[np.float64]:
 def test_what_cannot_be_compared_is_told(q: NDArray[np.float64], x: NDArray[np.float64], k: int, told: str) -> None:
     with pytest.raises(DescriptorError, match=told):
         top_k(q, x, k, Similarity())
+
+
+TOO_LONG = r"row 1 of the {} is too long to be normalised \(its norm is 2e\+155, at most 1e\+140\): scale it"
+TOO_SHORT = r"row 1 of the {} is too short to be normalised \(the norm of it or of a chunk is under 1e-140\): scale it"
+OVERFLOWS = (
+    r"row 1 of the {} is too long for inner products in float32 \(its norm is 2e\+19, at most 1e\+18\): scale it"
+)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("role", ["queries", "database"])
+@pytest.mark.parametrize(
+    ("value", "spec", "told"),
+    [
+        (1e155, "global", TOO_LONG),
+        (1e155, "chunked@2[norm=chunk]", TOO_LONG),
+        (1e-160, "global", TOO_SHORT),
+        (1e-155, "chunked@2", TOO_SHORT),
+        (1e-320, "chunked@2[norm=chunk]", TOO_SHORT),
+        (1e19, "global[norm=none]", OVERFLOWS),
+        (1e19, "chunked@2[norm=none]", OVERFLOWS),
+    ],
+)
+def test_norms_that_floats_cannot_work_with_are_told(value: float, spec: str, told: str, role: str) -> None:
+    fine, similarity = np.ones((400, 4)), Similarity.parse(spec)
+    q, x = (bad(1, value), fine) if role == "queries" else (fine, bad(1, value))
+    with pytest.raises(DescriptorError, match=told.format(role)):
+        top_k(q, x, 1, similarity)
+    with pytest.raises(DescriptorError, match=told.format(role)):
+        search.index(x, similarity).search(q, 1)  # which sorts chunks by their norms
+
+
+def test_one_chunk_may_be_zero_but_not_too_short_to_be_normalised() -> None:
+    x = np.random.default_rng(14).normal(size=(6, 8))
+    x[4, 2:4] = 0
+    similarity = Similarity.parse("chunked@4[norm=chunk]")
+    assert np.allclose(pairwise(x, x, similarity), brute_force(x, x, similarity), atol=1e-6)
+    x[4, 2:4] = 1e-150
+    with pytest.raises(DescriptorError, match=TOO_SHORT.format("queries").replace("row 1", "row 4")):
+        pairwise(x, x, similarity)
+    assert np.isfinite(pairwise(x, x, Similarity(4))).all()  # of the whole descriptor that chunk is as good as zero
+
+
+@pytest.mark.parametrize("spec", ["global", "chunked@4", "chunked@4[norm=chunk]", "chunked@4[norm=none]"])
+@pytest.mark.parametrize("exponent", [-138, -100, -30, 8, 17, 37, 100, 139])
+def test_norms_within_the_limits_are_exact(spec: str, exponent: int) -> None:
+    similarity = Similarity.parse(spec)
+    if similarity.norm == "none" and abs(exponent) > 17:
+        pytest.skip("float32 holds no such products")
+    q, x = (np.random.default_rng(seed).normal(size=(9, 16)) for seed in (15, 16))
+    scale = 0.1 * 10.0**exponent if similarity.norm == "none" else 1
+    found = pairwise(q * 10.0**exponent * 0.1, x * 10.0**exponent * 0.1, similarity)
+    assert np.allclose(found / scale / scale, brute_force(q, x, similarity), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_accelerator_leaves_short_chunks_to_the_host(dtype: torch.dtype) -> None:
+    """What its squares do not hold is not taken for zero."""
+    x = torch.from_numpy(np.random.default_rng(17).normal(size=(5, 8))).to(dtype)
+    x[1, 2:4], x[2, 4:6] = 1e-30, 0
+    similarity = Similarity.parse("chunked@4[norm=chunk]")
+    ready = device._ready(x, similarity, "database", 0).numpy()
+    assert np.allclose(ready.reshape(5, 8), normalised(x, similarity), atol=1e-6)
+    assert np.allclose(np.linalg.norm(ready[1], axis=1), 1) and not ready[2, 2].any()
 
 
 @pytest.mark.parametrize(

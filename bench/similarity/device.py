@@ -76,7 +76,7 @@ def _ready(vectors: "Tensor", similarity: Similarity, role: str, first: int) -> 
     if not similarity.tokens:
         chunks = chunks.reshape(len(chunks), similarity.chunks or 1, -1)
     norms = torch.linalg.vector_norm(chunks, dim=2, keepdim=True)
-    empty = norms == 0
+    empty = ~vectors.reshape(chunks.shape).any(dim=2, keepdim=True)  # of squares too small the norm is 0 as well
     of_rows = torch.linalg.vector_norm(norms, dim=1, keepdim=True)
     lost = ~((norms > SMALL) & (norms < 1 / SMALL) | empty)
     if similarity.grid is not None or bool(lost.any() | (of_rows == 0).any()):

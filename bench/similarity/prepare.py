@@ -31,6 +31,8 @@ Vectors: TypeAlias = "Rows | Tensor"
 
 #: Dimensions of a panel that are multiplied with a whole block of rows before the next: they stay in the L2 cache.
 SLICE = 2048
+#: Norms whose squares float64 holds in full, and the longest of which no two have a product that float32 does not hold.
+SHORTEST, LONGEST, LONGEST_AS_IT_IS = 1e-140, 1e140, 1e18
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def normalised(vectors: Vectors, similarity: Similarity, role: str = "database",
     """Vectors as float32, normalised as the similarity wants it, pooled if it has a grid.
 
     Where all products of two such arrays are wanted, `norm=none` compares them as they are.
-    Raises DescriptorError, naming the row, from `first` on, where one is not finite, or is zero but should have a
-    direction.
+    Raises DescriptorError, naming the row, from `first` on, where one is not finite, is longer or shorter than the
+    limits above, or is zero but should have a direction.
     """
     from bench.similarity import kernels
 
@@ -133,14 +135,44 @@ def _factors(vectors: NDArray[np.floating], similarity: Similarity, role: str, f
         n_parts = vectors.shape[1] if similarity.tokens else similarity.chunks or 1
     squares = np.empty((len(vectors), n_parts))
     kernels.squared_norms(vectors.reshape(squares.size, -1), squares.reshape(-1))
-    of_rows = squares.sum(axis=1)
-    bad = ~np.isfinite(of_rows) if similarity.norm == "none" else ~(np.isfinite(of_rows) & (of_rows > 0))
+    bad = _not_comparable(vectors, squares, similarity)
     if bad.any():
         row = int(np.argmax(bad))
-        what = "zero" if np.isfinite(vectors[row]).all() else "not finite"
-        raise DescriptorError(f"row {first + row} of the {role} is {what}: it has no similarity to anything")
+        raise DescriptorError(f"row {first + row} of the {role} is {_reason(vectors[row], similarity)}")
     # a zero chunk of another row (ReLU features have them) stays zero: it is alike to nothing
     return np.ones_like(squares) if similarity.norm == "none" else 1 / np.sqrt(np.where(squares > 0, squares, 1))
+
+
+def _not_comparable(
+    vectors: NDArray[np.floating], squares: NDArray[np.float64], similarity: Similarity
+) -> NDArray[np.bool_]:
+    """Which rows [n] can't be, by the squared norms [n, P] of their parts."""
+    of_rows = squares.sum(axis=1)
+    longest = LONGEST_AS_IT_IS if similarity.norm == "none" else LONGEST
+    bad: NDArray[np.bool_] = ~(of_rows <= longest**2)
+    if similarity.norm == "none":
+        return bad
+    bad |= of_rows == 0
+    if vectors.dtype == np.float64 and (short := squares < SHORTEST**2).any():
+        bad |= (short & vectors.reshape(*squares.shape, -1).any(axis=2)).any(axis=1)
+    return bad
+
+
+def _reason(row: NDArray[np.floating], similarity: Similarity) -> str:
+    """Why a row can't be compared."""
+    if not np.isfinite(row).all():
+        return "not finite: it has no similarity to anything"
+    if not row.any():
+        return "zero: it has no similarity to anything"
+    largest = float(np.abs(row).max())
+    norm = largest * float(np.linalg.norm(row / largest))  # whose squares would not fit
+    if similarity.norm == "none":
+        what = f"too long for inner products in float32 (its norm is {norm:.3g}, at most {LONGEST_AS_IT_IS:g})"
+    elif norm > LONGEST:
+        what = f"too long to be normalised (its norm is {norm:.3g}, at most {LONGEST:g})"
+    else:
+        what = f"too short to be normalised (the norm of it or of a chunk is under {SHORTEST:g})"
+    return f"{what}: scale it"
 
 
 def on_accelerator(vectors: Vectors) -> TypeGuard["Tensor"]:
