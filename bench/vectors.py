@@ -106,7 +106,8 @@ def open_vectors(spec: str) -> Vectors:
     if path.is_dir() and (path / EMBEDDINGS).is_dir() and not column:
         return _layout(path)
     files = _files(path, column)
-    _require_all(files)
+    if path.is_dir():
+        _require_all(files)
     is_parquet = files[0].suffix.lower() == PARQUET
     shards = [parquet(file, column) if is_parquet else npy(file) for file in files]
     return Vectors(_alike(path, shards), id_shards(files) if is_parquet else ())
@@ -141,7 +142,10 @@ def _tokens(name: str) -> list[str]:
 
 
 def _require_all(files: Sequence[Path]) -> None:
-    """Raises DescriptorError where a number is missing among those of the shards: x_0, x_2; x-00000-of-00002 alone."""
+    """Raises DescriptorError where a number is missing among those of the shards: x_0, x_2; x-00000-of-00002 alone.
+
+    Shards may be counted from 0 or from 1, so of x_1, x_2 nobody knows.
+    """
     seen: dict[str, set[int]] = {}
     last: dict[str, int] = {}
     for file in files:
@@ -152,11 +156,12 @@ def _require_all(files: Sequence[Path]) -> None:
             if match[3]:
                 seen[name].add(-1)
     for name, numbers in seen.items():
-        lost = sorted(set(range(min(numbers), last[name] + 1)) - numbers)
+        lost = sorted(set(range(min(1, *numbers), last[name] + 1)) - numbers)
         if lost:
             raise DescriptorError(
                 f"{files[0].parent} lacks the shard {name}{lost[0]}, though it has others up to "
-                f"{name}{max(numbers)}: get it again, or number the shards without a gap"
+                f"{name}{max(numbers)}: get it again, or number the shards without a gap; if these are no shards, "
+                "name the file itself"
             )
 
 

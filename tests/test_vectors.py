@@ -214,6 +214,14 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty parquet": (lambda p: table(p / "x.parquet", v=lists(X).slice(0, 0)), "x.parquet holds no descriptors"),
     "no column": (lambda p: table(p / "x.parquet", id=["a"]), "x.parquet has no column of descriptors"),
     "lost": (lost, r"img_emb lacks the shard img_emb_1, though it has others up to img_emb_2"),
+    "lost at the front": (
+        lambda p: save(save(p / "x_2.npy", X).with_name("x_3.npy"), X).parent,
+        "lacks the shard x_1, though it has others up to x_3: .*; if these are no shards, name the file itself",
+    ),
+    "a number that counts nothing": (
+        lambda p: save(p / "d" / "made_2024.npy", X).parent,
+        "d lacks the shard made_1, .* name the file itself",
+    ),
     "lost of five": (
         lambda p: table(p / "d" / "t-00000-of-00002.parquet", v=lists(X)).parent,
         "d lacks the shard t-1",
@@ -256,6 +264,18 @@ def test_a_folder_that_is_not_whole_by_its_own_account(tmp_path: Path) -> None:
     (tmp_path / "meta.json").rename(tmp_path / "partial.json")
     with pytest.raises(DescriptorError, match="is not finished"):
         open_vectors(str(tmp_path))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_shards_are_counted_from_zero_or_one(first: int, tmp_path: Path) -> None:
+    for number in range(first, first + 11):
+        save(tmp_path / f"x_{number}.npy", X)
+    assert len(open_vectors(str(tmp_path))) == 66
+
+
+@pytest.mark.parametrize("name", ["made_2024.npy", "x-00001-of-00002.npy"])
+def test_a_file_named_itself_is_no_series(name: str, tmp_path: Path) -> None:
+    assert np.array_equal(open_vectors(str(save(tmp_path / name, X)))[:], X)
 
 
 @pytest.mark.parametrize(
