@@ -5,18 +5,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from bench.compare import COLUMNS, Change, compare, counted, differences, rows, table
+from bench.compare import COLUMNS, Change, Statement, compare, counted, differences, rows, table
 from bench.evidence import to_bytes
 from bench.files import sha256_bytes
 from bench.records import Record, RunFolder
 from bench.scored import read
 from bench.uncertainty import holm
-from tests.conftest import Bench
+from tests.conftest import ROOT, Bench
 from tests.run_folders import make_run
 
 DATA = {"one": 1, "two": 2}
@@ -208,6 +208,11 @@ def test_the_table_has_its_columns_and_empty_cells(a: RunFolder, copied: RunFold
     assert line[:4] == ["better", "one", "global", "map"] and line[5:] == ["", "", "", "", "", "", "only in A", ""]
     shown = rows(changes)
     assert shown[0]["B"] == "" and shown[0]["B is"] == "only in A" and shown[-2]["B - A"].startswith("-")
+
+
+def test_every_column_and_statement_is_documented() -> None:
+    text = (ROOT / "docs/papers.md").read_text()
+    assert all(f"`{name}`" in text for name in (*COLUMNS, *get_args(Statement)))
 
 
 def test_the_compare_command(bench: Bench, a: RunFolder, b: RunFolder, tmp_path: Path) -> None:
