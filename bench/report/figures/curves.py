@@ -11,13 +11,14 @@ from bench.ranking import METRIC
 from bench.records import Record
 from bench.report.figures.choice import Choice
 from bench.report.figures.drawn import Drawn
-from bench.report.figures.style import DOUBLE, Look, named, new, short, told
+from bench.report.figures.style import DOUBLE, SINGLE, Look, named, new, short, told
 from bench.similarity.spec import Norm
 from bench.sweep import GLOBAL, Line
 
 _AREA = "area="
 _PANELS_A_ROW = 3
-_PANEL_HEIGHT, _LEGEND_ROW, _LEGEND_COLUMNS = 1.75, 0.16, 3
+_PANEL_HEIGHT, _LEGEND_ROW = 1.75, 0.16
+_LEGEND_COLUMNS = {1: 1, 2: 3, 3: 3}  # by the panels in a row
 
 
 def chunk_sweep(lines: Sequence[Line], looks: Mapping[str, Look]) -> Drawn | None:
@@ -102,8 +103,8 @@ def _scale_of_chunks(axes: Axes, numbers: Sequence[int], has_global: bool) -> No
 def _panels(n: int, n_names: int) -> tuple[Figure, list[Axes]]:
     """A figure of n panels that share their axis of scores, with room for a legend below."""
     columns = min(n, _PANELS_A_ROW)
-    rows, legend = -(-n // columns), -(-n_names // _LEGEND_COLUMNS)
-    figure = new(DOUBLE, rows * _PANEL_HEIGHT + legend * _LEGEND_ROW + 0.1)
+    rows, legend = -(-n // columns), -(-n_names // _LEGEND_COLUMNS[columns])
+    figure = new(SINGLE if columns == 1 else DOUBLE, rows * _PANEL_HEIGHT + legend * _LEGEND_ROW + 0.1)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel().tolist()
     for unused in grid[n:]:
         unused.remove()
@@ -116,4 +117,6 @@ def _finish(figure: Figure, panels: Sequence[Axes], label: str) -> None:
         axes.set_ylabel("" if number % _PANELS_A_ROW else label)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     known = {name: line for axes in panels for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(known.values(), known, loc="outside lower center", ncols=_LEGEND_COLUMNS)
+    figure.legend(
+        known.values(), known, loc="outside lower center", ncols=_LEGEND_COLUMNS[min(len(panels), _PANELS_A_ROW)]
+    )

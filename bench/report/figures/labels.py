@@ -18,6 +18,8 @@ _DISTANCES = (5.0, 9.0, 14.0, 20.0, 27.0, 35.0)
 #: Further away than this a line leads to the point.
 _BESIDE = 9.0
 _MARKER, _LINE = 2.5, 1.0  # half their sizes, points
+#: A label stays so far from what is another's, points.
+_APART = 7.0
 #: What lies outside the axes counts so many times what covers something.
 _OUTSIDE = 10
 
@@ -40,19 +42,18 @@ def label_points(
     """
     figure.draw_without_rendering()  # settles the layout, so that places on paper are known
     point = figure.dpi / 72
-    marker, line = _MARKER * point, _LINE * point
     centres = axes.transData.transform(points)
-    taken: list[NDArray[np.float64]] = [np.array((x - marker, y - marker, x + marker, y + marker)) for x, y in centres]
-    taken += [np.array(axes.transData.transform_bbox(bar).padded(line).extents) for bar in bars]
+    markers = np.hstack([centres - _APART * point, centres + _APART * point])
+    taken = [np.array(axes.transData.transform_bbox(bar).padded(_LINE * point).extents) for bar in bars]
     places = [_place(distance, angle) for distance in _DISTANCES for angle in _DIRECTIONS]
     inside = np.array(axes.get_window_extent().extents)
-    for of, centre, text in zip(points, centres, texts, strict=True):
+    for number, (of, centre, text) in enumerate(zip(points, centres, texts, strict=True)):
         probe = axes.text(*of, text)
         size = probe.get_window_extent()
         probe.remove()
         boxes = np.array([_box(centre, size, place, point) for place in places])
         outside = size.width * size.height - _common(boxes, inside)
-        covered = _OUTSIDE * outside + sum(_common(boxes, other) for other in taken)
+        covered = _OUTSIDE * outside + sum(_common(boxes, o) for o in (*taken, *np.delete(markers, number, axis=0)))
         best = int(np.argmin(covered.round(3)))
         taken.append(boxes[best])
         _write(axes, of, text, places[best])

@@ -13,7 +13,7 @@ from bench.report.figures.speed import Speeds
 from bench.report.figures.style import DOUBLE, LIGHT, Look, new, short, told
 
 #: Of a decade; where the speeds span less than one.
-_TICKS, _MORE_TICKS = (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)
+_TICKS, _MORE_TICKS = (1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -33,8 +33,10 @@ def pareto(ranking: Ranking, speeds: Speeds, looks: Mapping[str, Look]) -> Drawn
     points = [(speeds.images_per_s[s.backbone], 100 * s.mean_map) for s in shown]
     figure = new(DOUBLE, 3.2)
     axes = figure.add_subplot(xscale="log", xlabel=f"images/s, {speeds.what}", ylabel="mean mAP, %")
-    axes.margins(x=0.12, y=0.08)
+    axes.margins(y=0.08)
     slowest, *_, fastest = sorted(x for x, _ in points)
+    room = max((fastest / slowest) ** 0.12, 1.1)
+    axes.set_xlim(slowest / room, fastest * room)
     axes.xaxis.set_major_locator(LogLocator(subs=_TICKS if fastest > 10 * slowest else _MORE_TICKS, numticks=20))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
