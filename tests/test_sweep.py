@@ -28,6 +28,7 @@ from bench.scored import Scored
 from bench.similarity import Similarity
 from bench.sweep import COLUMNS, gains, left_out, lines, table
 from bench.uncertainty import interval
+from tests.conftest import ROOT
 from tests.run_folders import record_body
 
 Cells = Mapping[tuple[str, str, str], NDArray[np.int64] | None]
@@ -220,6 +221,8 @@ def test_the_table_is_in_full_precision_and_in_the_order_of_all_tables() -> None
     assert rows[0]["mean_map"] == rows[0]["global_mean_map"] == repr(float(np.mean([1, 1 / 3, 1 / 2])))
     assert (rows[0]["chunks"], rows[0]["norm"], rows[0]["n_datasets"], rows[0]["gain"]) == ("4", "chunk", "1", "0.0")
     assert table([]).columns.tolist() == list(COLUMNS)
+    documented = (ROOT / "docs/figures.md").read_text().partition("### sweep.csv")[2]
+    assert re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", documented, re.M))) == list(COLUMNS)
 
 
 def test_what_has_no_cells_since_it_does_not_divide_is_told() -> None:
