@@ -56,7 +56,8 @@ def search(
     try:
         with works.connected() as cluster, console.counting("rows") as progress:
             if cluster:
-                opening = partial(open_vectors, str(Path(database).absolute()))  # workers stand elsewhere
+                where = str(Path(database).absolute())  # workers stand elsewhere
+                opening = partial(open_vectors, where, verify=False)
                 outcome = searching.exact_on(cluster, asking, opening, parsed, top_k, progress)
             elif factory:
                 outcome = searching.approximate(asking, among, parsed, top_k, factory, seed)

@@ -90,21 +90,23 @@ class Vectors(Column):
         self.ids = Column(names) if names else None
 
 
-def open_vectors(spec: str) -> Vectors:
-    """The descriptors that `spec` names, of which nothing is read yet but the headers.
+def open_vectors(spec: str, verify: bool = True) -> Vectors:
+    """The descriptors that `spec` names, of which nothing is read yet but the headers, and what has checksums.
 
     It is a .npy file; a folder of them; a .parquet file or a folder of them, with `#COLUMN` behind where more than one
     column holds lists of floating-point numbers; or a folder in the layout of clip-retrieval and img2dataset, with
     `img_emb/*.npy` and the names of the rows in `metadata/*.parquet`. Shards are in the order of their numbers.
+    verify: what `bench embed` wrote is compared with its checksums, unless that was done before.
+
     Raises UsageError where there is no such thing, and DescriptorError, naming the file, where it holds no descriptors,
-    is cut short, differs from the others in dimension, or where a shard is lost. Lists of unequal length raise
-    DescriptorError when they are read.
+    is cut short or damaged, differs from the others in dimension, or where a shard is lost. Lists of unequal length
+    raise DescriptorError when they are read.
     """
     path, column = (Path(spec), "") if Path(spec).exists() else _with_column(spec)
     if not path.exists():
         raise UsageError(f"there is no {path}: name a .npy file, a .parquet file or a folder of them")
     if path.is_dir() and (path / EMBEDDINGS).is_dir() and not column:
-        return _layout(path)
+        return _layout(path, verify)
     files = _files(path, column)
     if path.is_dir():
         _require_all(files)
@@ -180,19 +182,25 @@ def _alike(path: Path, shards: Sequence[Shard]) -> Sequence[Shard]:
     return full
 
 
-def _require_finished(folder: Path, rows: int) -> None:
-    """Raises DescriptorError where the files that `bench embed` adds to the layout say that there is more."""
-    from bench.shards import PARTIAL, WHOLE, Meta  # which opens its rows by this module
+def _require_as_written(folder: Path, rows: int, verify: bool) -> None:
+    """Raises DescriptorError where the files that `bench embed` adds to the layout tell of others than are there."""
+    from bench.shards import PARTIAL, WHOLE, Meta, damaged  # which opens its rows by this module
 
     if (folder / PARTIAL).exists():
         raise DescriptorError(f"{folder} is not finished: run the command that makes it again, and it goes on")
-    if (folder / WHOLE).exists():
-        told = Meta.read(folder / WHOLE).rows
-        if told != rows:
-            raise DescriptorError(f"{folder} has {rows} descriptors, but its {WHOLE} says {told}: a shard is lost")
+    if not (folder / WHOLE).exists():
+        return
+    meta = Meta.read(folder / WHOLE)
+    if meta.rows != rows:
+        raise DescriptorError(f"{folder} has {rows} descriptors, but its {WHOLE} says {meta.rows}: a shard is lost")
+    for _, file in damaged(folder, meta) if verify else ():
+        raise DescriptorError(
+            f"{folder / file} is not what {folder / WHOLE} says was written: run the command that made it again, and "
+            "it is mended"
+        )
 
 
-def _layout(folder: Path) -> Vectors:
+def _layout(folder: Path, verify: bool) -> Vectors:
     """The layout of clip-retrieval; raises DescriptorError where embeddings and metadata do not belong together."""
     files, metadata = (
         natural(files_in(folder / name, (suffix,))) if (folder / name).is_dir() else []
@@ -202,7 +210,7 @@ def _layout(folder: Path) -> Vectors:
         raise DescriptorError(f"{folder / EMBEDDINGS} holds no .npy files: it is not whole")
     _require_all(files)
     shards = [npy(file) for file in files]
-    _require_finished(folder, sum(shard.rows for shard in shards))
+    _require_as_written(folder, sum(shard.rows for shard in shards), verify)
     if not metadata:
         return Vectors(_alike(folder, shards))
     numbers, described = ({file.stem.rpartition("_")[2].lstrip("0"): file for file in of} for of in (files, metadata))

@@ -175,6 +175,22 @@ def test_what_is_there_is_not_made_again(photos: Path, tmp_path: Path) -> None:
     assert json.loads(before["meta.json"])
 
 
+def test_a_search_refuses_what_was_damaged_until_it_is_made_again(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    embed(photos, out)
+    whole = files(out)
+    path = out / "img_emb" / "img_emb_0000.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    asked = ["search", "--queries", str(out), "--database", str(out), "--output", str(tmp_path / "found.csv")]
+    refused = CliRunner().invoke(app, asked)
+    assert str(refused.exception).startswith(f"{path} is not what {out / 'meta.json'} says was written")
+    assert not (tmp_path / "found.csv").exists()
+    assert embed(photos, out).exit_code == 0
+    mended = files(out)
+    assert all(mended[name] == whole[name] for name in whole if name != "meta.json")
+    assert CliRunner().invoke(app, asked).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench import vector_files
 from bench.errors import DescriptorError, UsageError
-from bench.shards import Meta, Shard
+from bench.shards import Writer
 from bench.vectors import open_vectors
 
 DTYPES = (np.float16, np.float32, np.float64)
@@ -252,18 +252,36 @@ def test_what_cannot_be_descriptors_is_told_in_a_sentence(name: str, tmp_path: P
     assert "\n" not in str(told.value)
 
 
-def test_a_folder_that_is_not_whole_by_its_own_account(tmp_path: Path) -> None:
-    layout(tmp_path, [X, X])
-    account = Meta({"backbone": "any"}, (4,), "float32", (Shard(6, "", ""), Shard(6, "", "")))
-    account.write(tmp_path / "meta.json")
-    assert len(open_vectors(str(tmp_path))) == 12
-    for name in ("img_emb/img_emb_1.npy", "metadata/metadata_1.parquet"):
-        (tmp_path / name).unlink()
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two shards as `bench embed` writes them."""
+    monkeypatch.setattr("bench.shards.FIRST_BYTES", 1)
+    with Writer(tmp_path, {"backbone": "any"}) as writer:
+        for part in "ab":
+            writer.append(X, [f"{part}{row}" for row in range(6)])
+        writer.finish()
+    return tmp_path
+
+
+def test_a_folder_that_is_not_whole_by_its_own_account(written: Path) -> None:
+    assert np.array_equal(open_vectors(str(written))[:], np.concatenate([X, X]))
+    for name in ("img_emb/img_emb_0001.npy", "metadata/metadata_0001.parquet"):
+        (written / name).unlink()
     with pytest.raises(DescriptorError, match=r"has 6 descriptors, but its meta.json says 12: a shard is lost"):
-        open_vectors(str(tmp_path))
-    (tmp_path / "meta.json").rename(tmp_path / "partial.json")
+        open_vectors(str(written))
+    (written / "meta.json").rename(written / "partial.json")
     with pytest.raises(DescriptorError, match="is not finished"):
-        open_vectors(str(tmp_path))
+        open_vectors(str(written))
+
+
+@pytest.mark.parametrize("name", ["img_emb/img_emb_0001.npy", "metadata/metadata_0000.parquet"])
+def test_a_byte_that_is_not_what_was_written_is_found(name: str, written: Path) -> None:
+    spoiled = bytearray((written / name).read_bytes())
+    spoiled[len(spoiled) // 2 if name.endswith("parquet") else -2] ^= 1  # where the headers of both stay
+    (written / name).write_bytes(spoiled)
+    with pytest.raises(DescriptorError, match=f"{name} is not what .*meta.json says was written: run the command"):
+        open_vectors(str(written))
+    assert len(open_vectors(str(written), verify=False)) == 12
 
 
 @pytest.mark.parametrize("first", [0, 1])
