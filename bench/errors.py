@@ -10,7 +10,7 @@ class BenchError(Exception):
 def told(error: OSError) -> str:
     """What the system refused, where, and what to do, such as for a full disk."""
     place = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{place}; what is computed is kept, mend this and run again"
+    return f"{error.strerror or error}{place}; mend this and run the same command again"
 
 
 class UsageError(BenchError):
