@@ -284,6 +284,7 @@ def test_random_weights_are_never_drawn_beside_real_ones() -> None:
     found = by_name(mixed, rank(mixed))
     assert found.keys() == {"pareto", "ranks", "heatmap", "chunks", "gain", "difficulty"}
     assert not any("untrained" in word or "random" in word for drawn in found.values() for word in words(drawn.figure))
+    assert all(drawn.caption.endswith("Left out, of random weights: b, c, untrained.") for drawn in found.values())
     alone = by_name(random, rank(random))
     assert alone.keys() == {f"{name}.random" for name in ("heatmap", "chunks", "gain", "difficulty")}
     for drawn in alone.values():

@@ -11,7 +11,7 @@ from bench.ranking import METRIC
 from bench.records import Record
 from bench.report.figures.choice import Choice
 from bench.report.figures.drawn import Drawn
-from bench.report.figures.style import DOUBLE, SINGLE, Look, named, new, short, told
+from bench.report.figures.style import DOUBLE, SINGLE, Look, datasets, named, new, short, told
 from bench.similarity.spec import Norm
 from bench.sweep import GLOBAL, Line
 
@@ -43,7 +43,7 @@ def chunk_sweep(lines: Sequence[Line], looks: Mapping[str, Look]) -> Drawn | Non
         _scale_of_chunks(axes, numbers, bool(whole))
         axes.set(title=f"norm={norm}", xlabel="chunks K")
     _finish(figure, panels, "mean mAP, %")
-    caption = f"Mean mAP over {len(lines[0].cells)} datasets against the number of chunks K" + (
+    caption = f"Mean mAP over {datasets(len(lines[0].cells))} against the number of chunks K" + (
         ", and of the whole descriptor (global, thin horizontal lines)." if whole else "."
     )
     return Drawn("chunks", "Number of chunks", figure, caption)

@@ -7,7 +7,7 @@ from typing import get_args
 from matplotlib.axes import Axes
 
 from bench.report.figures.drawn import Drawn
-from bench.report.figures.style import DOUBLE, GREY, Look, named, new, short, told, width_for
+from bench.report.figures.style import DOUBLE, GREY, Look, datasets, named, new, short, told, width_for
 from bench.similarity.spec import Norm
 from bench.sweep import Gain
 
@@ -23,7 +23,7 @@ def gain(gains: Sequence[Gain], looks: Mapping[str, Look]) -> Drawn | None:
     """
     if not gains:
         return None
-    over = f"over the whole descriptor (global), mean mAP of {len(gains[0].line.cells)} datasets."
+    over = f"over the whole descriptor (global), mean mAP of {datasets(len(gains[0].line.cells))}."
     if len({_row(one) for one in gains}) > _MOST_ROWS or len({one.line.similarity for one in gains}) == 1:
         best = [max(of, key=lambda one: one.value) for _, of in groupby(gains, key=lambda one: one.line.backbone)]
         chosen = {one.line.backbone: str(one.line.similarity) for one in best}

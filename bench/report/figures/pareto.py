@@ -10,7 +10,7 @@ from bench.ranking import Ranking, Standing
 from bench.report.figures.drawn import Drawn
 from bench.report.figures.labels import label_points
 from bench.report.figures.speed import Speeds
-from bench.report.figures.style import DOUBLE, LIGHT, Look, new, short, told
+from bench.report.figures.style import DOUBLE, LIGHT, Look, datasets, new, short, told
 
 #: Of a decade; where the speeds span less than one.
 _TICKS, _MORE_TICKS = (1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
@@ -70,9 +70,10 @@ def _around(standing: Standing) -> list[list[float]] | None:
 
 def _caption(ranking: Ranking, shown: Sequence[Standing], speeds: Speeds) -> str:
     without = [s.backbone for s in ranking.standings if s not in shown]
+    chosen = told({s.backbone: s.similarity for s in shown})
     return (
-        f"Mean mAP over {len(ranking.datasets)} datasets against speed ({speeds.what}) on one device, {speeds.device}. "
-        + told({s.backbone: s.similarity for s in shown})
+        f"Mean mAP over {datasets(len(ranking.datasets))} against speed ({speeds.what}) on one device, "
+        f"{speeds.device}. {chosen}"
         + (" Bars: 95 % intervals over resampled queries." if any(s.low is not None for s in shown) else "")
         + " Line: the front, which no backbone beats in both."
         + (f" Without a speed on that device: {', '.join(without)}." if without else "")

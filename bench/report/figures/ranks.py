@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.ranking import LEVEL, Ranking
 from bench.report.figures.drawn import Drawn
-from bench.report.figures.style import GREY, Look, named, new, told, width_for
+from bench.report.figures.style import GREY, Look, datasets, named, new, told, width_for
 
 
 def rank_intervals(ranking: Ranking, looks: Mapping[str, Look]) -> Drawn | None:
@@ -47,7 +47,7 @@ def _draw_bracket(axes: Axes, first: int, last: int) -> None:
 
 def _caption(ranking: Ranking) -> str:
     caption = (
-        f"Ranks by mean mAP over {len(ranking.datasets)} datasets. Lines: 95 % of the ranks over "
+        f"Ranks by mean mAP over {datasets(len(ranking.datasets))}. Lines: 95 % of the ranks over "
         f"{ranking.n_resamples:,} resamples of the queries."
     )
     if ranking.brackets:

@@ -136,3 +136,8 @@ def told(chosen: Mapping[str, str]) -> str:
     if len(similarities) == 1:
         return f"Similarity of all: {similarities[0]}."
     return "Each backbone has the similarity of its highest mean over datasets."
+
+
+def datasets(n: int) -> str:
+    """For a caption."""
+    return "1 dataset" if n == 1 else f"{n} datasets"

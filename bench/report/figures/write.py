@@ -44,14 +44,14 @@ def draw(scored: Scored, ranking: Ranking, measured: Speeds | None) -> list[Draw
             *_of_chunks(shown, look),
             difficulty(chosen, look),
         ]
-        return _finished(found, shown)
+        return _finished(found, scored, shown)
 
 
 def draw_sweep(scored: Scored) -> list[Drawn]:
     """The figures of `draw` that show numbers of chunks."""
     shown = _without_random(scored)
     with styled():
-        return _finished(_of_chunks(shown, _looks(shown)), shown)
+        return _finished(_of_chunks(shown, _looks(shown)), scored, shown)
 
 
 def write_figures(folder: Path, scored: Scored, ranking: Ranking) -> list[Path]:
@@ -94,13 +94,17 @@ def _of_chunks(shown: Scored, look: Mapping[str, Look]) -> list[Drawn | None]:
     return [chunk_sweep(lines(shown), look), gain(gains(shown), look)]
 
 
-def _finished(found: Iterable[Drawn | None], shown: Scored) -> list[Drawn]:
+def _finished(found: Iterable[Drawn | None], scored: Scored, shown: Scored) -> list[Drawn]:
     """With what a reader of any of them has to know, and their layout settled once for all files."""
-    limit = shown.records[0].body["dataset"]["limit"]
-    sample = "" if limit is None else f" A sample of {limit} queries a dataset."
-    is_random = any(record.weights == "random" for record in shown.records)
-    drawn = [replace(figure, caption=figure.caption + sample) for figure in found if figure]
-    drawn = [_marked(figure) for figure in drawn] if is_random else drawn
+    told = ""
+    if (limit := shown.records[0].body["dataset"]["limit"]) is not None:
+        told += f" A sample of {limit} queries a dataset."
+    random = dict.fromkeys(record.cell.backbone for record in scored.records if record.weights == "random")
+    are_drawn = any(record.weights == "random" for record in shown.records)
+    if random and not are_drawn:
+        told += f" Left out, of random weights: {', '.join(random)}."
+    drawn = [replace(figure, caption=figure.caption + told) for figure in found if figure]
+    drawn = [_marked(figure) for figure in drawn] if are_drawn else drawn
     for figure in drawn:
         figure.figure.draw_without_rendering()
         figure.figure.set_layout_engine("none")
