@@ -142,6 +142,18 @@ def test_named_pairs_score_as_in_a_search_of_all(spec: str, monkeypatch: pytest.
         assert np.array_equal(rescore(q, x, candidates, similarity), expected)
 
 
+@pytest.mark.parametrize("n_bytes", [1, 2**25])
+def test_a_bad_candidate_is_named_by_its_row_in_the_database(n_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "CANDIDATE_BYTES", n_bytes)
+    q, x = (np.random.default_rng(seed).normal(size=(n, 8)) for seed, n in ((0, 4), (1, 90)))
+    x[77], x[5] = np.nan, 0
+    candidates = np.array([[-1, 40, 3], [9, 77, 77], [-1, 2, 80], [-1, 1, 4]])
+    with pytest.raises(DescriptorError, match="row 77 of the database is not finite"):
+        rescore(q, x, candidates, Similarity())
+    with pytest.raises(DescriptorError, match="row 5 of the database is zero"):
+        rescore(q[:1], x, np.array([[88, 77, 89, -1, 5]]), Similarity())
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 7])
 def test_the_first_bad_row_is_named_whichever_thread_meets_it(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "BLOCK_ROWS", 6)
@@ -187,6 +199,27 @@ def test_range_search_finds_all_at_or_over_the_threshold(
     assert np.array_equal(found.scores, scores[found.queries, found.indices])
     exactly = range_search(q, x, float(scores[3, 30]), similarity)
     assert (3, 30) in set(zip(exactly.queries.tolist(), exactly.indices.tolist(), strict=True))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_threshold_may_be_beyond_float32_but_not_nan() -> None:
+    x = np.eye(3)
+    for threshold in (1e300, float(np.finfo(np.float32).max), np.inf):
+        assert not len(range_search(x, x, threshold, Similarity()).scores)
+    for threshold in (-1e300, -float(np.finfo(np.float32).max), -np.inf):
+        assert len(range_search(x, x, threshold, Similarity()).scores) == 9
+    with pytest.raises(UsageError, match="the threshold is not a number"):
+        range_search(x, x, np.nan, Similarity())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("bins", "low", "high"),
+    [(0, -1, 1), (-3, -1, 1), (2.5, -1, 1), (4, 1, 1), (4, 1, -1), (4, np.nan, 1), (4, 0, np.nan), (4, -np.inf, 1)],
+)
+def test_bins_that_there_cannot_be_are_told(bins: int, low: float, high: float) -> None:
+    with pytest.raises(UsageError, match=f"there are no {bins} bins from {low} to {high}: choose at least one"):
+        histogram(np.eye(3), np.eye(3), Similarity(), bins, low, high)
 
 
 @pytest.mark.parametrize("spec", ["global", "chunked@8", "cross@tokens"])
@@ -352,8 +385,10 @@ def bad(row: int, value: float) -> NDArray[np.float64]:
         (np.ones((1, 4)), np.ones((3, 5)), 1, "queries have 4 dimensions and the database 5"),
         (np.ones((1, 4)), np.ones((3, 4)), 4, "k is 4, but the database has 3"),
         (np.ones((1, 4)), np.ones((3, 4)), 0, "k is 0"),
-        (np.ones((0, 4)), np.ones((3, 4)), 1, r"shape of the queries is \(0, 4\)"),
-        (np.ones(4), np.ones((3, 4)), 1, r"shape of the queries is \(4,\)"),
+        (np.ones((1, 4)), np.ones((3, 4)), 2.0, "k is 2.0, but the database has 3 descriptors: choose k from 1 to 3"),
+        (np.ones((1, 4)), np.ones((3, 4)), "2", "k is 2"),
+        (np.ones((0, 4)), np.ones((3, 4)), 1, r"shape of the queries is \(0, 4\), but .*, dimension\], not empty$"),
+        (np.ones(4), np.ones((3, 4)), 1, r"shape of the queries is \(4,\), but .*, dimension\]$"),
         (np.ones((1, 4), int), np.ones((3, 4)), 1, "the type of the queries is int64"),
         (np.ones((1, 4)), bad(1, -np.inf).astype(np.float32), 1, "row 1 of the database is not finite"),
     ],
@@ -361,6 +396,11 @@ def bad(row: int, value: float) -> NDArray[np.float64]:
 def test_what_cannot_be_compared_is_told(q: NDArray[np.float64], x: NDArray[np.float64], k: int, told: str) -> None:
     with pytest.raises(DescriptorError, match=told):
         top_k(q, x, k, Similarity())
+
+
+def test_k_may_be_any_integer() -> None:
+    x = np.eye(3)
+    assert top_k(x, x, np.int64(2), Similarity()).indices.shape == (3, 2)
 
 
 TOO_LONG = r"row 1 of the {} is too long to be normalised \(its norm is 2e\+155, at most 1e\+140\): scale it"

@@ -6,6 +6,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import DescriptorError
 from bench.similarity.prepare import Shape, Vectors, normalised, shape_of
 from bench.similarity.scan import threads
 from bench.similarity.spec import Similarity
@@ -32,12 +33,22 @@ def rescore(
         with reading:  # a database need not bear several readers
             rows = database[np.maximum(of_queries, 0).reshape(-1)]
             asking = queries[first : first + at_once]
-        x = normalised(rows, similarity).reshape(*of_queries.shape, -1)
+        x = _of_database(rows, of_queries.reshape(-1), similarity).reshape(*of_queries.shape, -1)
         q = normalised(asking, similarity, "queries", first).reshape(len(of_queries), -1)
         return np.where(of_queries < 0, -np.inf, _scores(q, x, similarity, shape)).astype(np.float32)
 
     with ThreadPoolExecutor(threads(), thread_name_prefix="similarity") as pool:
         return np.concatenate(list(pool.map(look, range(0, n, at_once))))
+
+
+def _of_database(rows: Vectors, places: NDArray[np.int64], similarity: Similarity) -> NDArray[np.float32]:
+    """Rows of those places in the database, normalised. Raises DescriptorError that names the first bad one by it."""
+    try:
+        return normalised(rows, similarity)
+    except DescriptorError:
+        for row in np.argsort(places, kind="stable"):
+            normalised(rows[row : row + 1], similarity, "database", max(0, int(places[row])))
+        raise
 
 
 def _scores(

@@ -86,7 +86,8 @@ def _chunks(vectors: Vectors, role: str, similarity: Similarity) -> tuple[int, i
     shape = tuple(vectors.shape)
     rank, form = (3, "[number, tokens, dimension]") if similarity.tokens else (2, "[number, dimension]")
     if len(shape) != rank or 0 in shape:
-        raise DescriptorError(f"the shape of the {role} is {shape}, but {similarity} compares {form}, not empty")
+        rule = ", not empty" if 0 in shape else ""
+        raise DescriptorError(f"the shape of the {role} is {shape}, but {similarity} compares {form}{rule}")
     if not _floating(vectors):
         raise DescriptorError(f"the type of the {role} is {vectors.dtype}: give floating-point descriptors")
     if similarity.tokens:

@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DescriptorError
+from bench.errors import DescriptorError, UsageError
 from bench.similarity.pairs import rescore
 from bench.similarity.prepare import Vectors, on_accelerator
 from bench.similarity.pruned import LARGEST_K, Pruned, Sorted, can_be_sorted, sort_chunks
@@ -159,20 +160,23 @@ def index(database: Vectors, similarity: Similarity) -> Index:
 
 
 def require_k(k: int, database: Vectors) -> None:
-    """Raises DescriptorError where the database has not so many descriptors."""
+    """Raises DescriptorError where k is no integer, or the database has not so many descriptors."""
     n = len(database)
-    if not 1 <= k <= n:
+    if not (isinstance(k, Integral) and 1 <= k <= n):
         raise DescriptorError(f"k is {k}, but the database has {n} descriptors: choose k from 1 to {n}")
 
 
 def range_search(queries: Vectors, database: Vectors, threshold: float, similarity: Similarity) -> Within:
-    """All pairs whose similarity is at least `threshold`. Raises as `top_k` does."""
+    """All pairs whose similarity is at least `threshold`. Raises as `top_k` does, and UsageError where that is NaN."""
     from bench.similarity import kernels
 
+    if np.isnan(threshold):
+        raise UsageError("the threshold is not a number: choose one")
     scan = Scan(queries, database, similarity)
-    least = np.float32(threshold)
-    least = least if float(least) >= threshold else np.nextafter(least, np.float32(np.inf))
-    under = float(np.nextafter(least, np.float32(-np.inf)))
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite
+        least = np.float32(threshold)
+        least = least if float(least) >= threshold else np.nextafter(least, np.float32(np.inf))
+        under = float(np.nextafter(least, np.float32(-np.inf)))
 
     def look(part: Part, limits: NDArray[np.float32], found: Iterator[Scores]) -> list[Pairs]:
         kept, room = [], ROOM
@@ -197,10 +201,15 @@ def histogram(
 ) -> Histogram:
     """How many pairs of queries and database have a similarity in each of `bins` equal bins from `low` to `high`.
 
-    The outermost bins take what lies beyond them. Raises as `top_k` does.
+    The outermost bins take what lies beyond them. Raises as `top_k` does, and UsageError for bins that there can't be.
     """
     from bench.similarity import kernels
 
+    if not (isinstance(bins, Integral) and bins >= 1 and np.isfinite([low, high]).all() and low < high):
+        raise UsageError(
+            f"there are no {bins} bins from {low} to {high}: choose at least one, and two numbers of which the second "
+            "is larger"
+        )
     scan = Scan(queries, database, similarity)
     edges = np.linspace(low, high, bins + 1)
 
