@@ -102,7 +102,10 @@ def open_vectors(spec: str, verify: bool = True) -> Vectors:
     is cut short or damaged, differs from the others in dimension, or where a shard is lost. Lists of unequal length
     raise DescriptorError when they are read.
     """
-    path, column = (Path(spec), "") if Path(spec).exists() else _with_column(spec)
+    name, column = (spec, "") if Path(spec).exists() else _with_column(spec)
+    path = Path(name)
+    if not name.strip():
+        raise UsageError("the name of the descriptors is empty: name a .npy file, a .parquet file or a folder of them")
     if not path.exists():
         raise UsageError(f"there is no {path}: name a .npy file, a .parquet file or a folder of them")
     if path.is_dir() and (path / EMBEDDINGS).is_dir() and not column:
@@ -115,9 +118,9 @@ def open_vectors(spec: str, verify: bool = True) -> Vectors:
     return Vectors(_alike(path, shards), id_shards(files) if is_parquet else ())
 
 
-def _with_column(spec: str) -> tuple[Path, str]:
-    path, _, column = spec.rpartition("#") if "#" in spec else (spec, "", "")
-    return Path(path), column
+def _with_column(spec: str) -> tuple[str, str]:
+    name, _, column = spec.rpartition("#") if "#" in spec else (spec, "", "")
+    return name, column
 
 
 def _files(path: Path, column: str) -> list[Path]:

@@ -226,6 +226,8 @@ def test_what_cannot_be_searched_leaves_nothing(data: Path) -> None:
     assert "there is already" in refused(*common, "--output", data / "queries.parquet")
     assert "there is no index 'ivf'" in refused(*common, "--output", data / "o.csv", "--index", "ivf")
     assert "k is 601" in refused(*common, "--output", data / "o.csv", "--top-k", 601)
+    assert "is empty" in refused("--queries", "", *common[2:], "--output", data / "o.csv")
+    assert "is empty" in refused(*common[:2], "--database", "", "--output", data / "o.csv")
     assert "there is no similarity" in refused(*common, "--output", data / "o.csv", "--similarity", "chunk")
     tokens = "--output", data / "o.csv", "--similarity", "cross@tokens", "--index", "faiss:Flat"
     assert "no approximate index" in refused(*common, *tokens)

@@ -314,6 +314,7 @@ def test_uneven_lists_are_told_when_they_are_read(column: list[Any], sentence: s
     ("spec", "sentence"),
     [
         ("none.npy", "there is no .*none.npy"),
+        ("none.npy#v", "there is no .*none.npy"),
         ("x.txt", "x.txt is no .npy or .parquet file"),
         ("empty", "empty is no .npy or .parquet file, and no folder that holds some"),
         ("x.npy#v", "a .npy file has none: leave out #v"),
@@ -325,3 +326,13 @@ def test_what_is_no_database_is_a_wrong_call(spec: str, sentence: str, tmp_path:
     save(tmp_path / "x.npy", X)
     with pytest.raises(UsageError, match=sentence):
         open_vectors(str(tmp_path / spec))
+
+
+@pytest.mark.parametrize("spec", ["", " ", "#v"])
+def test_an_empty_name_is_not_the_working_folder(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "x.npy", X)
+    table(tmp_path / "x.parquet", v=lists(X))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="the name of the descriptors is empty: name a"):
+        open_vectors(spec)
+    assert np.array_equal(open_vectors(".#v")[:], X)
