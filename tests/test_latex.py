@@ -271,7 +271,7 @@ def test_the_report_command(bench: Bench, run: RunFolder, tmp_path: Path) -> Non
     [
         (["--columns", "mean_mpa"], "no column 'mean_mpa': there is mean_map"),
         (["--sort", "-nothing"], "no column 'nothing'"),
-        (["--format", "csv,pdf"], "there is no format 'pdf': write some of csv,md,tex,html"),
+        (["--format", "csv,pdf"], "there is no format 'pdf': write some of csv,md,tex,"),
     ],
 )
 def test_a_wrong_report_is_told_in_one_sentence(bench: Bench, run: RunFolder, asked: list[str], told: str) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from bench import published_figures as published
 from bench.report import choose
 from bench.report.breakdown import sections
 from bench.report.latex import Uncertainty, latex
@@ -33,9 +34,10 @@ class View:
         """The view in Markdown and LaTeX by file name: leaderboard.view.md beside leaderboard.md."""
         if self == View():
             return {}
+        below = sections(scored.records) + published.sections(scored.records)
         columns, table = self.chosen(tables), self.ordered(tables).leaderboard
         name = next(name for name in tables.texts if name.endswith(".md")).removesuffix("md")
         return {
-            f"{name}view.md": markdown(table, scored, tables.verdicts, columns) + sections(scored.records),
+            f"{name}view.md": markdown(table, scored, tables.verdicts, columns) + below,
             f"{name}view.tex": latex(table, scored, columns, self.uncertainty),
         }
