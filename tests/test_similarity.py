@@ -483,6 +483,37 @@ def test_tokens_that_cannot_be_compared_are_told(q: tuple[int, ...], x: tuple[in
         top_k(np.ones(q), np.ones(x), 1, Similarity.parse(spec))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("side", [3, 5, 10])
+def test_a_cell_whose_tokens_cancel_out_is_zero(side: int, dtype: type[np.floating]) -> None:
+    """Not what rounding leaves of it, which norm=chunk would make as long as any other."""
+    x = np.random.default_rng(18).integers(1, 9, size=(4, side, side, 6)).astype(dtype)
+    x[2] = 0
+    x[2, 0, :3, 1] = 4, 3, -7
+    x[2, :3, 0, 4] = 1, -6, 5
+    similarity = Similarity.parse("cross@tokens/1x1[norm=chunk]")
+    with pytest.raises(DescriptorError, match="row 2 of the database is zero"):
+        normalised(x.reshape(4, side * side, 6), similarity)
+    x[2, -1, -1] = 3
+    expected = np.array([3.0] * 6) / np.sqrt(54)
+    assert np.allclose(normalised(x.reshape(4, side * side, 6), similarity)[2, 0], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("tokens", [9, 25, 100, 196])
+@pytest.mark.parametrize("grid", ["1x1", "2x3", "3x2"])
+def test_grids_are_averaged_as_torch_does(tokens: int, grid: str) -> None:
+    x = np.random.default_rng(19).normal(size=(3, tokens, 4))
+    x[1] *= 1e-30
+    x[2] = np.abs(x[2]) * 5e37  # sums of many are beyond float32, their means are not
+    similarity = Similarity.parse(f"cross@tokens/{grid}")
+    side = round(tokens**0.5)
+    cells = torch.from_numpy(x.reshape(3, side, side, 4)).permute(0, 3, 1, 2)
+    means = torch.nn.functional.adaptive_avg_pool2d(cells, similarity.grid).flatten(2).permute(0, 2, 1).numpy()
+    expected = means / np.linalg.norm(means, axis=(1, 2), keepdims=True)
+    for dtype in (np.float32, np.float64):
+        assert np.allclose(normalised(x.astype(dtype), similarity), expected, atol=1e-5)
+
+
 def test_crossed_tokens_may_be_of_different_number() -> None:
     rng = np.random.default_rng(11)
     q, x = rng.normal(size=(40, 9, 5)), rng.normal(size=(20, 4, 5))

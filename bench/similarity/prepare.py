@@ -91,7 +91,7 @@ def _chunks(vectors: Vectors, role: str, similarity: Similarity) -> tuple[int, i
     if not _floating(vectors):
         raise DescriptorError(f"the type of the {role} is {vectors.dtype}: give floating-point descriptors")
     if similarity.tokens:
-        return (shape[1] if similarity.grid is None else _pooling(shape[1], similarity.grid).shape[0]), shape[2]
+        return (shape[1] if similarity.grid is None else len(_cells(shape[1], similarity.grid))), shape[2]
     similarity.require_divides(shape[1])
     n = similarity.chunks or 1
     return n, shape[1] // n
@@ -108,7 +108,7 @@ def normalised(vectors: Vectors, similarity: Similarity, role: str = "database",
 
     block = floats(vectors, 0, len(vectors))
     if similarity.grid is not None and block.shape[1] != similarity.grid[0] * similarity.grid[1]:
-        block = np.ascontiguousarray(_pooling(block.shape[1], similarity.grid).astype(block.dtype) @ block)
+        block = _pooled(block, _cells(block.shape[1], similarity.grid))
     out = np.empty(block.shape, np.float32)
     rows = block.reshape(len(block), -1)
     kernels.scale(rows, _factors(block, similarity, role, first), 0, rows.shape[1], out.reshape(rows.shape))
@@ -203,23 +203,30 @@ def in_place(vectors: Vectors) -> bool:
     return str(vectors.dtype) == "torch.float32" and not on_accelerator(vectors)
 
 
-def _pooling(n_tokens: int, grid: tuple[int, int]) -> NDArray[np.float64]:
-    """Weights [H * W, T] of the mean over each cell of a grid, of tokens that form a square (adaptive average)."""
+def _pooled(block: NDArray[np.floating], cells: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """The means [n, H * W, d] of the tokens [n, T, d] of each cell, exactly 0 where these cancel out."""
+    counts = cells.sum(axis=1)[:, None]
+    share = np.exp2(-np.ceil(np.log2(counts)))  # a power of 2, which rounds nothing and keeps sums in range
+    sums = (cells * share).astype(block.dtype) @ block
+    return np.ascontiguousarray(sums / (counts * share).astype(block.dtype))
+
+
+def _cells(n_tokens: int, grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which tokens, of a square of them, are in each cell of a grid [H * W, T]."""
     if n_tokens == grid[0] * grid[1]:
-        return np.eye(n_tokens)
+        return np.eye(n_tokens, dtype=bool)
     side = round(n_tokens**0.5)
     if side * side != n_tokens or max(grid) > side:
         raise UsageError(
             f"{n_tokens} tokens have no grid that can be averaged to {grid[0]}x{grid[1]}: "
             "choose a smaller one, or none where the tokens are no square"
         )
-    down, across = (np.array([_share(place, cells, side) for place in range(cells)]) for cells in (grid[0], grid[1]))
+    down, across = (np.array([_span(place, cells, side) for place in range(cells)]) for cells in (grid[0], grid[1]))
     return np.kron(down, across)
 
 
-def _share(place: int, cells: int, side: int) -> NDArray[np.float64]:
-    """How much each of `side` positions counts in the mean of a cell: as `adaptive_avg_pool2d` of torch has it."""
-    first, last = place * side // cells, -(-(place + 1) * side // cells)
-    weights = np.zeros(side)
-    weights[first:last] = 1 / (last - first)
-    return weights
+def _span(place: int, cells: int, side: int) -> NDArray[np.bool_]:
+    """Which of `side` positions are in a cell: as `adaptive_avg_pool2d` of torch has it."""
+    inside = np.zeros(side, bool)
+    inside[place * side // cells : -(-(place + 1) * side // cells)] = True
+    return inside
