@@ -175,6 +175,18 @@ def test_what_is_there_is_not_made_again(photos: Path, tmp_path: Path) -> None:
     assert json.loads(before["meta.json"])
 
 
+def test_another_batch_size_goes_on_in_the_same_folder(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert embed(photos, out, "--backbone", "wide", "--batch-size", "4").exit_code == 0
+    whole, named = rows(out), names(out)
+    first, second = out / "img_emb" / "img_emb_0000.npy", out / "img_emb" / "img_emb_0001.npy"
+    written, n_rows = first.stat().st_mtime_ns, len(np.load(second))
+    second.unlink()
+    assert embed(photos, out, "--backbone", "wide", "--batch-size", "7").exit_code == 0
+    assert np.array_equal(rows(out), whole) and names(out) == named
+    assert first.stat().st_mtime_ns == written and len(np.load(second)) != n_rows
+
+
 def test_a_search_refuses_what_was_damaged_until_it_is_made_again(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     embed(photos, out)
