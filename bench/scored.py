@@ -1,7 +1,9 @@
 """A run folder read back: its records, what their scores follow from, and what could not be used."""
 
+import os
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,15 +46,20 @@ class Scored:
     @cached_property
     def intervals(self) -> Mapping[tuple[Definition, str], tuple[float, float]]:
         """95 % interval of the score of a cell by a metric, where it has one."""
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="intervals") as pool:
+            found = pool.map(self._of_record, self.records)
+            return {(r.cell, name): two for r, of in zip(self.records, found, strict=True) for name, two in of.items()}
+
+    def _of_record(self, record: Record) -> dict[str, tuple[float, float]]:
+        """The intervals of a record's scores by metric."""
+        if (evidence := self.evidence.get(record.cell)) is None:
+            return {}
+        weights = self.weights(record.cell.dataset, len(evidence.query_ids))
         found = {}
-        for record in self.records:
-            if (evidence := self.evidence.get(record.cell)) is None:
-                continue
-            weights = self.weights(record.cell.dataset, len(evidence.query_ids))
-            for metric, values in evidence.resampled(record.body["metrics"], weights).items():
-                between = interval(values, record.body["n_used"][metric])
-                if record.body["metrics"][metric] is not None and between is not None:
-                    found[record.cell, metric] = between
+        for metric, values in evidence.resampled(record.body["metrics"], weights).items():
+            between = interval(values, record.body["n_used"][metric])
+            if record.body["metrics"][metric] is not None and between is not None:
+                found[metric] = between
         return found
 
 

@@ -47,6 +47,7 @@ def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "leaderboard.csv",
         "leaderboard.md",
+        "leaderboard.tex",
         "ranking.csv",
         "records",
         "run.json",
@@ -379,6 +380,7 @@ def test_random_weights_say_so_everywhere_and_have_no_rank(bench: Bench, small: 
     assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == [
         "leaderboard.random.csv",
         "leaderboard.random.md",
+        "leaderboard.random.tex",
         "ranking.random.csv",
         "run.json",
         "scores.random.csv",

@@ -46,8 +46,9 @@ def of_pool(pool: Pool, n_positives: NDArray[np.int64], weights: NDArray[np.floa
     for matches in _matches(pool, weights):
         # a match that stands twice is two matches, one after the other
         for copy in range(1, int(matches.times.max(initial=0)) + 1):
-            hits = matches.hits_before + copy
-            sums += np.where(matches.times >= copy, hits / (hits + matches.others), 0).sum(axis=1)
+            drawn = np.nonzero(matches.times >= copy)
+            hits = matches.hits_before[drawn] + copy
+            sums += np.bincount(drawn[0], hits / (hits + matches.others[drawn]), minlength=len(sums))
         hits = matches.hits_before + matches.times
         reached = np.divide(hits, hits + matches.others, out=np.zeros_like(hits), where=matches.times > 0)
         good = reached >= precision
@@ -78,8 +79,8 @@ class _Matches(NamedTuple):
 
     scores: NDArray[np.floating]
     times: NDArray[np.float32]
-    hits_before: NDArray[np.float64]
-    others: NDArray[np.float64]
+    hits_before: NDArray[np.float32]
+    others: NDArray[np.float32]
 
 
 def _matches(pool: Pool, weights: NDArray[np.float32]) -> Iterator[_Matches]:
@@ -89,7 +90,8 @@ def _matches(pool: Pool, weights: NDArray[np.float32]) -> Iterator[_Matches]:
     # the first match whose score is not above it
     place = len(scores) - np.searchsorted(scores[::-1], pool.scores[~pool.is_match], side="right")
     query = pool.query[~pool.is_match]
-    hits, above = np.zeros(len(weights)), np.zeros(weights.shape[1], np.int64)
+    # whole numbers, which float32 holds up to 16 million
+    hits, above = np.zeros(len(weights), np.float32), np.zeros(weights.shape[1], np.int64)
     for first in range(0, len(scores), MATCHES_AT_ONCE):
         here = slice(first, min(first + MATCHES_AT_ONCE, len(scores)))
         n = here.stop - first
@@ -99,6 +101,6 @@ def _matches(pool: Pool, weights: NDArray[np.float32]) -> Iterator[_Matches]:
         counts: NDArray[np.int64] = above[:, None] + np.cumsum(found, axis=1)
         above = counts[:, -1]
         times = weights[:, owner[here]]
-        so_far = hits[:, None] + np.cumsum(times, axis=1, dtype=np.float64)
+        so_far = hits[:, None] + np.cumsum(times, axis=1)
         hits = so_far[:, -1]
-        yield _Matches(scores[here], times, so_far - times, (weights @ counts.astype(np.float32)).astype(np.float64))
+        yield _Matches(scores[here], times, so_far - times, weights @ counts.astype(np.float32))
