@@ -32,7 +32,11 @@ def problems(folder: Path, scored: Scored) -> Iterator[str]:
     yield from scored.problems
     for record in scored.records:
         if evidence := scored.evidence.get(record.cell):
-            yield from (f"the record of {record.cell}: {told}" for told in _of_record(record, evidence))
+            try:
+                yield from (f"the record of {record.cell}: {told}" for told in _of_record(record, evidence))
+            except _BROKEN as error:
+                why = f"{type(error).__name__}: {error}"
+                yield f"the record of {record.cell} can't be held against its evidence ({why})"
     try:
         texts = tables_of(scored).texts
     except _BROKEN as error:
@@ -48,11 +52,7 @@ def _of_record(record: Record, evidence: Evidence) -> Iterator[str]:
     if n_queries != body["dataset"]["n_queries"]:
         yield f"dataset.n_queries is {body['dataset']['n_queries']}, but its evidence has {n_queries} queries"
         return
-    try:
-        scores, by_tag = scores_of(evidence, body["dataset"]["metrics"])
-    except _BROKEN as error:
-        yield f"its metrics can't be computed from its evidence ({error})"
-        return
+    scores, by_tag = scores_of(evidence, body["dataset"]["metrics"])
     follows = {
         "metrics": {name: score.value for name, score in scores.items()},
         "n_used": {name: score.n_queries for name, score in scores.items()},

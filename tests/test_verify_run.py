@@ -63,7 +63,15 @@ def test_metrics_that_its_evidence_does_not_hold_are_told(run: RunFolder) -> Non
         body["dataset"]["metrics"] = ["map", "map[HARD]"]
 
     change(run, "near--one--global", other)
-    assert any("near / one / global: its metrics can't be computed" in told for told in found(run))
+    expected = "the record of near / one / global can't be held against its evidence (KeyError: 'HARD')"
+    assert found(run)[0] == expected
+
+
+@pytest.mark.parametrize("field", ["metrics", "n_used", "by_tag"])
+def test_a_record_that_lacks_a_field_is_told(run: RunFolder, field: str) -> None:
+    change(run, "near--one--global", lambda body: body.pop(field))
+    expected = f"the record of near / one / global can't be held against its evidence (KeyError: '{field}')"
+    assert expected in found(run)
 
 
 @pytest.mark.parametrize("at", [0, 300, -30])
