@@ -63,7 +63,7 @@ class Standing:
 class Ranking:
     """standings by rank. apart: backbone -> why it has no rank.
 
-    brackets: first and last position, from 0, of the runs of neighbours of which no two can be told apart at 5 %.
+    brackets: first and last position, from 0, of the runs in which none can be told from the next at 5 %.
     """
 
     group: Group

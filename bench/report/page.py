@@ -143,7 +143,7 @@ def _content(
 
 
 def sentence(ranking: Ranking) -> str:
-    """The verdict in words: who is first, how far, and who can't be told from it."""
+    """The verdict in words: who is first, and whether it can be told from the next."""
     first, others = ranking.standings[0], ranking.standings[1:]
     mean = grid.score(first.mean_map, "map", grid.between(first.low, first.high))
     between = f" (95 %: {mean.between})" if mean.between else ""
@@ -152,12 +152,10 @@ def sentence(ranking: Ranking) -> str:
     words = (
         f"{first.backbone}, {first.similarity}, {place} of {len(ranking.standings)}: mean mAP {mean.text} %{between}."
     )
-    alike = [ranking.standings[at].backbone for low, high in ranking.brackets if low == 0 for at in range(1, high + 1)]
-    if alike:
-        return f"{words} It can't be told from {', '.join(alike)} at the level of 5 %."
     if first.p_next is None:
         return words
-    return f"{words} It is separable from the next, {others[0].backbone}, at the level of 5 %."
+    separable = "is not separable" if ranking.brackets and ranking.brackets[0][0] == 0 else "is separable"
+    return f"{words} It {separable} from the next, {others[0].backbone}, at the level of 5 %."
 
 
 def _rendered(content: Mapping[str, Any], galleries: Sequence[Gallery], cut: str) -> str:
