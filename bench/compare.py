@@ -201,14 +201,14 @@ def _tested(change: Change, a: Evidence, b: Evidence, weights: NDArray[np.float3
     """The change with its interval and the p of its own test."""
     drawn = b.resampled([change.metric], weights)[change.metric] - a.resampled([change.metric], weights)[change.metric]
     between = interval(drawn, record.body["n_used"][change.metric]) or (None, None)
+    found = replace(change, low=between[0], high=between[1], statement="not separable")
+    if change.difference == 0 and not np.any(drawn[~np.isnan(drawn)]):
+        # no test could ever tell them apart, so that none counts among those to correct for (Tarone 1990)
+        return replace(found, statement="same")
     if parse(change.metric)[0].unit in _MEANS:
         own = _own(b, change.metric) - _own(a, change.metric)
-        test, p = "sign flip", float(sign_flip_p([own[None, ~np.isnan(own)]], SEED)[0])
-    else:
-        test, p = "bootstrap", _bootstrap_p(drawn)
-    same = change.difference == 0 and not np.any(drawn[~np.isnan(drawn)])
-    statement: Statement = "same" if same else "not separable"
-    return replace(change, low=between[0], high=between[1], p=p, test=test, statement=statement)
+        return replace(found, test="sign flip", p=float(sign_flip_p([own[None, ~np.isnan(own)]], SEED)[0]))
+    return replace(found, test="bootstrap", p=_bootstrap_p(drawn))
 
 
 def _own(evidence: Evidence, metric: str) -> NDArray[np.float64]:
@@ -240,7 +240,7 @@ def _corrected(changes: list[Change]) -> list[Change]:
 def _statement(change: Change, p: float) -> Statement:
     difference = change.difference
     direction = better(f"{change.cell.dataset}.{change.metric}")
-    if change.statement == "same" or p >= LEVEL or not difference or direction is None:
+    if p >= LEVEL or not difference or direction is None:
         return change.statement
     return "better" if (difference > 0) == (direction == "high") else "worse"
 
