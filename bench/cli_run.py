@@ -40,7 +40,9 @@ def execute(
         str,
         typer.Option(help="Names, groups (demo, synthetic, paper, published), globs, folder:DIR, pairs:DIR, disc:DIR."),
     ] = "demo",
-    similarities: Annotated[str, typer.Option(help="See `list similarities`.")] = "global,chunked@16",
+    similarities: Annotated[
+        str, typer.Option(help="See `list similarities`; braces as in a shell.")
+    ] = "global,chunked@16",
     preprocess: Annotated[
         str, typer.Option(help="official, seed, squash:SIZE, short:SIZE or letterbox:SIZE.")
     ] = "official",
@@ -117,7 +119,8 @@ def execute(
         background=fitted_on.identity if fitted_on else None,
         limit=limit,
     )
-    folder = RunFolder.open(output or _default_output(datasets, config), config, overwrite)
+    name = f"sweep-{datasets}" if sweeps else datasets
+    folder = RunFolder.open(output or _default_output(name, config), config, overwrite)
     store = DescriptorStore(home() / "descriptors")
     store.require_writable()
     items = [c.item for c in data]

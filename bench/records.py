@@ -35,8 +35,14 @@ TABLES = tuple(
     for mark in ("", ".random")
 )
 
-#: What else is made of the tables, for people.
-PAGES = ("report.html", "report.random.html", "leaderboard.view.md", "leaderboard.view.tex", "sweep.csv")
+#: Every figure that a report may draw, each in several formats.
+FIGURES = ("pareto", "ranks", "heatmap", "chunks", "gain", "difficulty")
+#: What else is made of the records, as patterns.
+PAGES = (
+    *(f"{name}{mark}.{kind}" for name, kind in (("report", "html"), ("sweep", "csv")) for mark in ("", ".random")),
+    "leaderboard*.view.*",
+    *(f"figures/{name}.*" for name in FIGURES),
+)
 
 Status = Literal["ok", "failed", "unavailable"]
 WeightsKind = Literal["pretrained", "random"]
@@ -207,7 +213,8 @@ class RunFolder:
         """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""
         half_written = [*self.records_path.glob(".*.tmp"), *self.path.glob(".*.tmp")]
         records = [*self.records_path.glob("*.json"), *self.records_path.glob(f"*{EVIDENCE}")]
-        written = [*records, *(self.path / name for name in (*TABLES, *PAGES, CONFIG))]
+        made = [path for pattern in PAGES for path in self.path.glob(pattern)]
+        written = [*records, *made, *(self.path / name for name in (*TABLES, CONFIG))]
         for path in half_written + (written if everything else []):
             path.unlink(missing_ok=True)
 

@@ -339,7 +339,7 @@ def test_a_full_disk_is_told_with_its_file_and_leaves_nothing_half_written(photo
     assert ran.returncode == 3
     (record,) = (tmp_path / "out/records").glob("*.json")
     told = json.loads(record.read_text())["error"]["message"]
-    assert told.startswith("File too large: ") and told.endswith("mend this and run again")
+    assert told.startswith("File too large: ") and told.endswith("mend this and run the same command again")
     assert "img_emb_0000.npy" in told
     assert not [
         path for path in (tmp_path / "home/descriptors").rglob("*") if path.is_file() and path.suffix != ".lock"

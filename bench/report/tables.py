@@ -165,14 +165,14 @@ def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[s
         "limit": first.body["dataset"]["limit"],
         "embed_dim": first.body["backbone"]["embed_dim"],
         "params_m": next((p for c in cells if (p := c.body["backbone"]["params_m"]) is not None), None),
-        "images_per_s": _images_per_s(cells),
+        "images_per_s": images_per_s(cells),
         "device": first.body["hardware"]["device"],
         "licence": first.body["backbone"]["licence"],
         "non_commercial": first.body["backbone"]["non_commercial"],
     }
 
 
-def _images_per_s(cells: Iterable[Record]) -> float | None:
+def images_per_s(cells: Iterable[Record]) -> float | None:
     """Over all images of the row's datasets: their number by their time."""
     speeds = [speed for cell in cells if (speed := cell.body["throughput"])]
     if not speeds:

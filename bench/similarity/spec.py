@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.braces import expand
 from bench.errors import UsageError
 
 Norm = Literal["vector", "chunk", "none"]
@@ -78,8 +79,8 @@ def _goes_together(match: re.Match[str]) -> bool:
 
 
 def parse_all(text: str) -> list[Similarity]:
-    """The similarities of a comma-separated list, each once."""
-    found = [Similarity.parse(part) for part in text.split(",") if part.strip()]
+    """The similarities of a comma-separated list, its braces expanded, each once."""
+    found = [Similarity.parse(part) for part in expand(text) if part.strip()]
     if not found:
         raise UsageError(f"no similarity was chosen: write {' or '.join(FORMS)}")
     return list(dict.fromkeys(found))

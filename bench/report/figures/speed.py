@@ -8,10 +8,10 @@ import pandas as pd
 
 from bench.errors import UsageError
 from bench.records import Record
-from bench.report.tables import _images_per_s
+from bench.report.tables import images_per_s
 from bench.throughput.folder import TABLE
 
-_FORWARD = "forward_images_per_s_median"
+_FORWARD = "forwardimages_per_s_median"
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,5 @@ def _of_records(records: Iterable[Record]) -> Speeds | None:
     if not by_device:
         return None
     device = max(by_device, key=lambda name: (len(by_device[name]), name))
-    found = {backbone: speed for backbone, of in by_device[device].items() if (speed := _images_per_s(of)) is not None}
+    found = {backbone: speed for backbone, of in by_device[device].items() if (speed := images_per_s(of)) is not None}
     return Speeds(found, "extraction with decoding", device)

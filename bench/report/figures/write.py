@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.files import write_bytes
 from bench.ranking import Ranking
+from bench.records import FIGURES
 from bench.report.figures.choice import choices
 from bench.report.figures.curves import chunk_sweep, difficulty
 from bench.report.figures.drawn import FORMATS, Drawn
@@ -20,9 +21,8 @@ from bench.sweep import gains, lines
 
 #: In a run folder.
 FOLDER = "figures"
-#: All figures that there may be, and those of a sweep.
+#: Those of a sweep.
 SWEEP = ("chunks", "gain")
-NAMES = ("pareto", "ranks", "heatmap", *SWEEP, "difficulty")
 CAPTION = "txt"
 RANDOM, MARK = "random weights", ".random"
 
@@ -59,7 +59,7 @@ def write_figures(folder: Path, scored: Scored, ranking: Ranking) -> list[Path]:
 
     Each as PDF, SVG and PNG, its caption as text. Raises UsageError where the folder's throughput.csv can't be read.
     """
-    return _save(folder / FOLDER, draw(scored, ranking, speeds(folder, scored.records)), NAMES)
+    return _save(folder / FOLDER, draw(scored, ranking, speeds(folder, scored.records)), FIGURES)
 
 
 def write_sweep_figures(folder: Path, scored: Scored) -> list[Path]:
