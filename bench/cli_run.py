@@ -62,6 +62,9 @@ def execute(
     weights: Annotated[
         WeightsChoice, typer.Option(help="random: tests the harness, is never ranked.")
     ] = WeightsChoice.pretrained,
+    track: Annotated[
+        str | None, typer.Option(help="Tell a tracker of every record: mlflow, wandb or tensorboard[:TARGET].")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run folder anew.")] = False,
     weights_dir: WeightsDir = None,
     allow_code: Annotated[
@@ -76,6 +79,8 @@ def execute(
 
     sweeps: similarities whose chunks do not divide a descriptor have no cells, instead of failed ones.
     """
+    from dataclasses import asdict
+
     from bench import console, plugins, provenance
     from bench.background import Background
     from bench.engines import Engine
@@ -89,6 +94,7 @@ def execute(
     from bench.scored import read
     from bench.similarity.spec import parse_all
     from bench.store import DescriptorStore
+    from bench.trackers import tracking
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
@@ -125,14 +131,22 @@ def execute(
     store.require_writable()
     items = [c.item for c in data]
     argv = ["bench", *sys.argv[1:]]
-    with works.connected() as cluster, console.watching() as watch:
-        prepared = Run(config, chosen, items, fitted_on, folder, store, files, workers, argv, watch, cluster, sweeps)
+    with (
+        tracking(track, folder.path, asdict(config)) as tracked,
+        works.connected() as cluster,
+        console.watching() as watch,
+    ):
+        prepared = Run(
+            config, chosen, items, fitted_on, folder, store, files, workers, argv, watch, tracked, cluster, sweeps
+        )
         try:
             made = prepared.execute()
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what is computed is kept, and the same command goes on") from None
     scored = read(folder)
     console.print_result(*write_tables(folder.path, scored), scored)
+    if tracked.problem:
+        console.out.print(tracked.problem, soft_wrap=True)
     explicit = {c.item.name for c in chosen if c.explicit} | {c.item.name for c in data if c.explicit}
     return folder, any(_counts_as_failed(r, explicit) for r in made)
 

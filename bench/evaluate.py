@@ -81,7 +81,7 @@ def evaluate(
         setup: replace(joined(of_setup), pool=concatenated(pools[setup]) if pools[setup] else None)
         for setup, of_setup in parts.items()
     }
-    evidence = Evidence(
+    evidence = Evidence.of(
         {setup or "": judged for setup, judged in results.items()},
         tuple(query.id for query in split.queries),
         split.tags,

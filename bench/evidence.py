@@ -6,7 +6,7 @@ It is kept beside the cell's record as an .npz file of plain arrays, which any n
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -27,7 +27,8 @@ TOP = 10
 class Evidence:
     """Judged results of Q queries by setup, "" for the dataset's plain ground truth.
 
-    query_ids [Q]. tags: of each query, or none at all. top: int64 [Q, TOP or fewer], rows of the database by falling
+    query_ids [Q]. ap: float64 [Q], average precision of each query by the first setup, finite sum, nan without a
+    positive. tags: of each query, or none at all. top: int64 [Q, TOP or fewer], rows of the database by falling
     similarity, junk and the image itself left out, -1 where there are no more; top_scores: float32, their similarity.
     """
 
@@ -36,11 +37,19 @@ class Evidence:
     tags: tuple[tuple[str, ...], ...]
     top: NDArray[np.int64]
     top_scores: NDArray[np.float32]
+    ap: NDArray[np.float64]
 
-    def ap(self) -> NDArray[np.float64]:
-        """Average precision of each query by the plain ground truth [Q], finite sum, nan without a positive."""
-        judged = next(iter(self.judged.values()))
-        return average_precisions(judged.ranks, judged.n_positives, "finite")
+    @classmethod
+    def of(
+        cls,
+        judged: Mapping[str, Judged],
+        query_ids: tuple[str, ...],
+        tags: tuple[tuple[str, ...], ...],
+        top: NDArray[np.int64],
+        top_scores: NDArray[np.float32],
+    ) -> "Evidence":
+        """With the average precisions that follow from the first setup."""
+        return cls(judged, query_ids, tags, top, top_scores, precisions(next(iter(judged.values()))))
 
     def score(self, metric: str) -> Score:
         """The dataset's score by a metric `name` or `name[SETUP]`, computed again."""
@@ -63,10 +72,34 @@ class Evidence:
         return list(dict.fromkeys(tag for own in self.tags for tag in own))
 
 
+def precisions(judged: Judged) -> NDArray[np.float64]:
+    """Average precision of each query, float64 [Q]."""
+    return average_precisions(judged.ranks, judged.n_positives, "finite")
+
+
+class _Packed(Mapping[str, Judged]):
+    """The judged results of a file by setup, unpacked when they are asked for: pools of many cells are large."""
+
+    def __init__(self, content: bytes, setups: Sequence[str]) -> None:
+        self._content, self._setups = content, setups
+
+    def __getitem__(self, setup: str) -> Judged:
+        if setup not in self._setups:
+            raise KeyError(setup)
+        with np.load(io.BytesIO(self._content), allow_pickle=False) as arrays:
+            return _unpacked({key.removeprefix(f"{setup}/"): arrays[key] for key in arrays if _is_of(key, setup)})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._setups)
+
+    def __len__(self) -> int:
+        return len(self._setups)
+
+
 def to_bytes(evidence: Evidence) -> bytes:
     """The .npz file."""
     arrays: dict[str, NDArray[np.generic]] = {
-        "ap": evidence.ap(),
+        "ap": evidence.ap,
         "query_ids": np.array(evidence.query_ids, np.str_),
         "tags": np.array(json.dumps(evidence.tags)),
         "top": evidence.top.astype(np.int32),
@@ -84,16 +117,13 @@ def from_bytes(content: bytes, name: str) -> Evidence:
     """What `to_bytes` wrote. Raises UsageError, naming the file, for anything else."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            setups = {
-                setup: _unpacked({key.removeprefix(f"{setup}/"): arrays[key] for key in arrays if _is_of(key, setup)})
-                for setup in json.loads(str(arrays["setups"]))
-            }
             return Evidence(
-                setups,
+                _Packed(content, json.loads(str(arrays["setups"]))),
                 tuple(arrays["query_ids"].tolist()),
                 tuple(tuple(own) for own in json.loads(str(arrays["tags"]))),
                 arrays["top"].astype(np.int64),
                 arrays["top_scores"],
+                arrays["ap"],
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"the file {name} is not a cell's evidence ({error}): delete it and run again") from error

@@ -232,7 +232,7 @@ def _aps(scored: Scored, chosen: list[_Candidate], at: int) -> NDArray[np.float6
     known = [e for e in evidence if e is not None]
     if len(known) < len(evidence) or len({e.query_ids for e in known}) > 1:
         return None
-    return np.stack([e.ap() for e in known])
+    return np.stack([e.ap for e in known])
 
 
 def _tests(scored: Scored, chosen: list[_Candidate]) -> list[float] | None:

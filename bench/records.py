@@ -150,6 +150,11 @@ class RunFolder:
         if not (self.path / CONFIG).exists():
             return
         before = self.config()
+        if "merged_from" in before:
+            raise UsageError(
+                f"the folder {self.path} is merged from other runs: go on in one of those and merge again, or choose "
+                "another --output"
+            )
         changed = [key for key in wanted if before.get(key) != wanted[key]]
         if changed:
             told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
@@ -207,7 +212,12 @@ class RunFolder:
                     f"the record {path} has schema {body.get('schema_version')}, this version reads {SCHEMA_VERSION}: "
                     "use the version that wrote it, or delete it"
                 )
-            yield Record(body)
+            try:
+                record = Record(body)
+                _ = record.cell, record.status, record.weights, record.status != "ok" or body["evidence"]["sha256"]
+            except (KeyError, TypeError, UsageError) as error:
+                raise UsageError(f"the file {path} is not a record ({error}): delete it and run again") from error
+            yield record
 
     def _clear(self, everything: bool) -> None:
         """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""

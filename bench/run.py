@@ -28,6 +28,7 @@ from bench.sample import limited
 from bench.similarity import Similarity
 from bench.similarity.prepare import Rows
 from bench.store import DescriptorStore, Stored
+from bench.trackers import Tracker
 from bench.weights import WeightsStore
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class Run:
         workers: int,
         argv: list[str],
         watch: Watch,
+        tracker: Tracker,
         cluster: Cluster | None = None,
         sweeps: bool = False,
     ) -> None:
@@ -85,6 +87,7 @@ class Run:
         self.workers = workers
         self.argv = argv
         self.watch = watch
+        self.tracker = tracker
         self.cluster = cluster
         self.sweeps = sweeps
         self._data: dict[str, Data | Failure] = {}
@@ -226,6 +229,7 @@ class Run:
         dataset, found = self.datasets[cell.dataset], data.manifest if data else None
         record = cells.record(cell, backbone, dataset, self.config, self.argv, *weights, found, result)
         self.folder.write(record, result.evidence if isinstance(result, Outcome) else None)
+        self.tracker(record)
         self._settle(1)
 
     def _settle(self, cells_done: int) -> None:

@@ -138,7 +138,7 @@ def _intervals(scored: Scored, chunked: Sequence[Line], over: Line) -> list[tupl
         evidence = [found for cell in cells if (found := scored.evidence.get(cell.cell)) is not None]
         if len(evidence) < len(cells) or len({of.query_ids for of in evidence}) > 1:
             return [None] * len(chunked)
-        precisions = np.stack([of.ap() for of in evidence])
+        precisions = np.stack([of.ap for of in evidence])
         weights = scored.weights(cells[0].cell.dataset, precisions.shape[1])
         total += resampled.mean(precisions[1:] - precisions[0], weights) / len(over.cells)
     n_queries = min(cell.body["n_used"][METRIC] for cell in over.cells)

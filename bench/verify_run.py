@@ -8,9 +8,11 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.errors import BenchError
 from bench.evaluate import scores_of
-from bench.evidence import Evidence
+from bench.evidence import Evidence, precisions
 from bench.records import TABLES, Record
 from bench.report import tables_of
 from bench.scored import Scored
@@ -52,6 +54,8 @@ def _of_record(record: Record, evidence: Evidence) -> Iterator[str]:
     if n_queries != body["dataset"]["n_queries"]:
         yield f"dataset.n_queries is {body['dataset']['n_queries']}, but its evidence has {n_queries} queries"
         return
+    if not np.array_equal(evidence.ap, precisions(next(iter(evidence.judged.values()))), equal_nan=True):
+        yield "the average precisions in its evidence do not follow from the ranks in it"
     scores, by_tag = scores_of(evidence, body["dataset"]["metrics"])
     follows = {
         "metrics": {name: score.value for name, score in scores.items()},

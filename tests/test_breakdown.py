@@ -153,7 +153,8 @@ def test_of_each_backbone_the_best_similarity_is_shown(body: dict[str, Any]) -> 
 def test_a_run_without_tags_has_no_breakdown(body: dict[str, Any], tmp_path: Path) -> None:
     record = Record({**body, "by_tag": {}})
     _, written = write_tables(tmp_path, Scored((record,), {}, 1))
-    assert sorted(path.name for path in written) == ["leaderboard.csv", "leaderboard.md", "leaderboard.tex", "ranking.csv", "scores.csv"]
+    tables = ["leaderboard.csv", "leaderboard.md", "leaderboard.tex", "ranking.csv", "scores.csv"]
+    assert sorted(path.name for path in written) == tables
     assert sections([record]) == "" and "by tag" not in (tmp_path / "leaderboard.md").read_text()
 
 

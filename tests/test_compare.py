@@ -70,7 +70,7 @@ def test_the_interval_and_p_are_those_of_the_queries_own_differences(a: RunFolde
     """Beside plain computations over the queries, one by one."""
     run_a, run_b = read(a), read(b)
     c = of(compare(run_a, run_b), "better")
-    own = run_b.evidence[c.cell].ap() - run_a.evidence[c.cell].ap()
+    own = run_b.evidence[c.cell].ap - run_a.evidence[c.cell].ap
     own = own[~np.isnan(own)]
     assert c.difference == pytest.approx(own.mean(), abs=1e-12)
     rng = np.random.default_rng(7)

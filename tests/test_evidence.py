@@ -105,7 +105,7 @@ def test_evidence_is_read_back_with_the_same_scores(n_queries: int, n_database: 
     back = from_bytes(to_bytes(made.evidence), "x.npz")
     scores, by_tag = scores_of(back, [*PLAIN, "map[H]"])
     assert scores == made.scores and by_tag == made.by_tag
-    assert np.array_equal(back.ap(), made.evidence.ap(), equal_nan=True)
+    assert np.array_equal(back.ap, made.evidence.ap, equal_nan=True)
     assert back.query_ids == made.evidence.query_ids and back.tags == made.evidence.tags
     assert np.array_equal(back.top, made.evidence.top) and np.array_equal(back.top_scores, made.evidence.top_scores)
 

@@ -22,11 +22,11 @@ from PIL import Image
 
 from bench.errors import UsageError
 from bench.ranking import Ranking, rank
+from bench.records import FIGURES
 from bench.report.figures import FOLDER, FORMATS, Drawn, draw, speeds, write_figures, write_sweep_figures
 from bench.report.figures.heatmap import _COLOURS, _DARK, _luminance
 from bench.report.figures.pareto import front
 from bench.report.figures.style import looks
-from bench.report.figures.write import NAMES
 from bench.scored import Scored
 from bench.sweep import gains
 from bench.throughput.table import COLUMNS
@@ -431,4 +431,4 @@ def test_figures_that_are_no_more_go_and_what_is_not_ours_stays(tmp_path: Path) 
 
 def test_every_figure_is_documented() -> None:
     documented = (ROOT / "docs/figures.md").read_text().partition("## Sweeps")[0]
-    assert re.findall(r"^\| `(\w+)` \|", documented, re.M) == list(NAMES)
+    assert re.findall(r"^\| `(\w+)` \|", documented, re.M) == list(FIGURES)

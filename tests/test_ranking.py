@@ -37,7 +37,7 @@ def evidence(ap: NDArray[np.float64]) -> Evidence:
     n = len(ap)
     judged = Judged(Ranks(ranks, np.arange(n), n), ranks, np.ones(n, np.int64))
     ids = tuple(f"q{i}" for i in range(n))
-    return Evidence({"": judged}, ids, (), np.zeros((n, 1), np.int64), np.zeros((n, 1), np.float32))
+    return Evidence.of({"": judged}, ids, (), np.zeros((n, 1), np.int64), np.zeros((n, 1), np.float32))
 
 
 def scored(cells: dict[tuple[str, str, str], NDArray[np.float64] | None], **changed: Any) -> Scored:
@@ -46,7 +46,7 @@ def scored(cells: dict[tuple[str, str, str], NDArray[np.float64] | None], **chan
     for (backbone, dataset, similarity), ap in cells.items():
         if ap is not None:
             of[Definition(backbone, dataset, Similarity.parse(similarity))] = made = evidence(ap)
-            ap = made.ap()
+            ap = made.ap
         kind = "copy" if dataset.startswith("copy") else "retrieval"
         weights = "random" if backbone.startswith("random") else "pretrained"
         records.append(record(backbone, dataset, similarity, ap, kind=kind, weights=weights))

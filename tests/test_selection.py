@@ -61,7 +61,7 @@ def test_a_cut_between_equals_is_not_clear() -> None:
 def test_too_few_are_told_with_why() -> None:
     random = rank(scored({("a", "one", "global"): flat(0.5), ("random z", "one", "global"): flat(0.5)}))
     with pytest.raises(
-        UsageError, match="only 1 backbones have a rank, so 3 can't .* random z: its weights are random"
+        UsageError, match=r"only 1 backbones have a rank, so 3 can't .* random z: its weights are random"
     ):
         select(random, 3, [])
 

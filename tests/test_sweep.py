@@ -50,7 +50,7 @@ def evidence(ranks: NDArray[np.int64]) -> Evidence:
     found = Ranks(ranks[asked], np.flatnonzero(asked), n)
     ids = tuple(f"q{number}" for number in range(n))
     judged = Judged(found, found.values, asked.astype(np.int64))
-    return Evidence({"": judged}, ids, (), np.zeros((n, 1), np.int64), np.zeros((n, 1), np.float32))
+    return Evidence.of({"": judged}, ids, (), np.zeros((n, 1), np.int64), np.zeros((n, 1), np.float32))
 
 
 def scored(cells: Cells, weights: str = "pretrained", **changed: Any) -> Scored:
@@ -64,7 +64,7 @@ def scored(cells: Cells, weights: str = "pretrained", **changed: Any) -> Scored:
         body |= {"by_tag": {}, "metrics": {}, "n_used": {}, "status": "failed" if ranks is None else "ok"}
         if ranks is not None:
             of[Definition(backbone, dataset, Similarity.parse(similarity))] = made = evidence(ranks)
-            body["metrics"]["map"] = float(np.nanmean(made.ap()))
+            body["metrics"]["map"] = float(np.nanmean(made.ap))
             body["n_used"]["map"] = int((ranks >= 0).sum())
         for part, values in changed.items():
             body[part] = body[part] | values
@@ -169,7 +169,7 @@ def test_the_interval_is_that_of_both_resampled_alike() -> None:
             dataset = cell.cell.dataset
             ours, theirs = (run.evidence[Definition("net", dataset, s)] for s in (gain.line.similarity, Similarity()))
             for number, weights in enumerate(run.weights(dataset, 40).astype(int)):
-                better = np.repeat(ours.ap(), weights), np.repeat(theirs.ap(), weights)
+                better = np.repeat(ours.ap, weights), np.repeat(theirs.ap, weights)
                 total[number] += (np.nanmean(better[0]) - np.nanmean(better[1])) / 2
         expected = interval(total, min(int(of.sum()) for of in asked.values()))
         assert (gain.low, gain.high) == pytest.approx(expected, abs=1e-6)

@@ -15,6 +15,8 @@ from bench.metrics.pool import Pool
 
 #: Matches whose non-matches above them are counted at once, query by query.
 MATCHES_AT_ONCE = 256
+#: Steps of a sum, and resamples that are in float64 at once.
+_PER_UNIT, _AT_ONCE = 2.0**20, 128
 
 
 def mean(values: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -25,10 +27,17 @@ def mean(values: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[n
 
 def ratio(part: NDArray[np.generic], whole: NDArray[np.generic], weights: NDArray[np.float32]) -> NDArray[np.float64]:
     """Sum of part [Q] over sum of whole [Q] in each resample: float64 [B]; of [n, Q] each, [B, n]."""
-    # a sum of float32 is off by about 1e-6, a resample by a thousand times as much
-    above, below = ((weights @ of.T.astype(np.float32)).astype(np.float64) for of in (part, whole))
+    above, below = _sums(weights, part), _sums(weights, whole)
     found: NDArray[np.float64] = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     return found
+
+
+def _sums(weights: NDArray[np.float32], values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """weights @ values.T to 1e-6: of whole numbers, whose sums are the same in whatever order a machine adds them."""
+    whole = np.rint(values.T.astype(np.float64) * _PER_UNIT)
+    blocks = (weights[first : first + _AT_ONCE] for first in range(0, len(weights), _AT_ONCE))
+    sums: NDArray[np.float64] = np.concatenate([block.astype(np.float64) @ whole for block in blocks]) / _PER_UNIT
+    return sums
 
 
 class OfPool(NamedTuple):
@@ -64,7 +73,7 @@ def pearson(pairs: JudgedPairs, n_queries: int, weights: NDArray[np.float32]) ->
     """Correlation of scores and levels in each resample, float64 [B]."""
     x, y = pairs.scores - pairs.scores.mean(), pairs.levels - pairs.levels.mean()
     moments = [np.bincount(pairs.query, of, minlength=n_queries) for of in (np.ones_like(x), x, y, x * x, y * y, x * y)]
-    n, sx, sy, sxx, syy, sxy = (weights @ of for of in moments)
+    n, sx, sy, sxx, syy, sxy = (_sums(weights, of) for of in moments)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = (sxy - sx * sy / n) / np.sqrt((sxx - sx**2 / n) * (syy - sy**2 / n))
     return np.where(np.isfinite(found), found, np.nan)

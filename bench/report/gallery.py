@@ -160,7 +160,7 @@ def _dataset(name: str, identities: Iterable[str]) -> Dataset:
 def _gallery(cell: Definition, evidence: Sequence[Evidence], split: Split) -> Gallery:
     """evidence: of the ranked backbones, the one whose matches are shown first."""
     shown = evidence[0]
-    same = [one.ap() for one in evidence if one.query_ids == shown.query_ids]
+    same = [one.ap for one in evidence if one.query_ids == shown.query_ids]
     queries, aps = hardest(same, N_QUERIES)
     if not len(queries):
         return Gallery(cell.dataset, why_none="Every query is answered perfectly by every ranked backbone.")

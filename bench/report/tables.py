@@ -1,5 +1,6 @@
 """The tables as data frames, values in full precision: scores (long), leaderboard (wide), ranking (the verdict)."""
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -173,7 +174,10 @@ def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[s
 
 
 def images_per_s(cells: Iterable[Record]) -> float | None:
-    """Over all images of the row's datasets: their number by their time."""
+    """Over all images of the row's datasets: their number by their time; None where machines are mixed."""
+    cells = list(cells)
+    if len({json.dumps(cell.body["hardware"], sort_keys=True) for cell in cells}) > 1:
+        return None
     speeds = [speed for cell in cells if (speed := cell.body["throughput"])]
     if not speeds:
         return None

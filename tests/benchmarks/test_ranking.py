@@ -38,7 +38,9 @@ def evidence(rng: np.random.Generator, n_queries: int, is_copy: bool, quality: f
         pool = Pool(scores.ravel(), is_match.ravel(), np.full(n_queries, 1000)).reduced()
     judged = Judged(Ranks(ranks, query, n_queries), ranks, n_positives, pool)
     ids = tuple(f"q{i}" for i in range(n_queries))
-    return Evidence({"": judged}, ids, (), np.zeros((n_queries, 10), np.int64), np.zeros((n_queries, 10), np.float32))
+    return Evidence.of(
+        {"": judged}, ids, (), np.zeros((n_queries, 10), np.int64), np.zeros((n_queries, 10), np.float32)
+    )
 
 
 def run_of(n_backbones: int, n_datasets: int, n_queries: int) -> Scored:

@@ -11,7 +11,7 @@ from bench.records import Record
 from bench.report.tables import images_per_s
 from bench.throughput.folder import TABLE
 
-_FORWARD = "forwardimages_per_s_median"
+_FORWARD = "forward_images_per_s_median"
 
 
 @dataclass(frozen=True)
