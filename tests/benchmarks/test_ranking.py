@@ -55,6 +55,7 @@ def run_of(n_backbones: int, n_datasets: int, n_queries: int) -> Scored:
             body: dict[str, Any] = {
                 "status": "ok",
                 "error": None,
+                "run_id": "0" * 32,
                 "backbone": {"name": f"b{backbone}", "weights": "pretrained", "embed_dim": 8, "params_m": 1.0}
                 | {"licence": "", "non_commercial": False},
                 "preprocess": {"mode": "official"},
