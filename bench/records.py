@@ -205,6 +205,10 @@ class RunFolder:
 
     def records(self) -> Iterator[Record]:
         """All records in the order of their file names. Raises UsageError for a file that is none."""
+        return (record for _, record in self.files())
+
+    def files(self) -> Iterator[tuple[Path, Record]]:
+        """The same with the file that each stands in."""
         for path in sorted(self.records_path.glob("*.json")):
             body = _read(path)
             if body.get("schema_version") != SCHEMA_VERSION:
@@ -217,7 +221,7 @@ class RunFolder:
                 _ = record.cell, record.status, record.weights, record.status != "ok" or body["evidence"]["sha256"]
             except (KeyError, TypeError, UsageError) as error:
                 raise UsageError(f"the file {path} is not a record ({error}): delete it and run again") from error
-            yield record
+            yield path, record
 
     def _clear(self, everything: bool) -> None:
         """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""

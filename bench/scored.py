@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.evidence import Evidence
 from bench.plan import Definition
-from bench.records import Record, RunFolder, order
+from bench.records import Record, RunFolder, order, record_name
 from bench.uncertainty import N_RESAMPLES, interval, resamples
 
 #: Of the bootstrap, unless another is chosen.
@@ -65,10 +65,20 @@ class Scored:
 
 def read(folder: RunFolder) -> Scored:
     """All records of a run folder with their evidence. Raises UsageError for a folder without records."""
-    records = sorted(folder.records(), key=order)
-    if not records:
+    found: dict[tuple[Definition, str], Record] = {}
+    problems = []
+    for path, record in folder.files():
+        cell = record.cell, record.weights
+        if (known := found.get(cell)) is None or path.name == record_name(*cell):
+            found[cell] = record
+        if known is not None and known.body["metrics"] != record.body["metrics"]:
+            problems.append(
+                f"two records of {record.cell} disagree: the one in {record_name(*cell)} counts, delete the other"
+            )
+    if not found:
         raise UsageError(f"the folder {folder.path} holds no records: give a folder that `run` has written")
-    evidence, problems = {}, []
+    records = sorted(found.values(), key=order)
+    evidence = {}
     for record in records:
         if record.status == "ok":
             try:

@@ -1,5 +1,6 @@
 """The verdict: aggregates by hand, intervals and brackets against a known truth, what has no rank."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.evidence import Evidence
 from bench.metrics import Judged, Ranks
 from bench.plan import Definition
@@ -181,11 +184,25 @@ def test_the_table_tells_every_group_and_rule() -> None:
     assert table["p_top5"].isna().all() and table["p_top2"].eq(1).all()
 
 
+def test_two_records_of_a_cell_that_disagree_are_told(small: Path, tmp_path: Path) -> None:
+    chosen = ["run", "--backbones", "dhash", "--datasets", f"disc:{small}", "--similarities", "global"]
+    assert CliRunner().invoke(app, [*chosen, "--output", str(tmp_path / "out")]).exit_code == 0
+    (path,) = (tmp_path / "out/records").glob("dhash*.json")
+    before = read(RunFolder(tmp_path / "out"))
+    for name in ("a copy.json", "z copy.json"):
+        (path.parent / name).write_bytes(path.read_bytes())
+    same = read(RunFolder(tmp_path / "out"))
+    assert same.records == before.records and not same.problems
+    body = json.loads(path.read_text())
+    body["metrics"]["map"] = 1.5
+    (path.parent / "a copy.json").write_text(json.dumps(body))
+    (path.parent / "z copy.json").write_text(json.dumps(body))
+    found = read(RunFolder(tmp_path / "out"))
+    assert found.records == before.records and len(found.problems) == 2
+    assert f"two records of dhash / disc:small / global disagree: the one in {path.name} counts" in found.problems[0]
+
+
 def test_a_lost_evidence_is_told_and_the_rest_renders(small: Path, tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from bench.cli import app
-
     chosen = ["run", "--backbones", "dhash,phash", "--datasets", f"disc:{small}", "--similarities", "global"]
     assert CliRunner().invoke(app, [*chosen, "--output", str(tmp_path / "out")]).exit_code == 0
     whole = read(RunFolder(tmp_path / "out"))
