@@ -133,7 +133,7 @@ def test_a_file_is_a_plugin(bench: Bench, small: Path, tmp_path: Path) -> None:
     ran = bench("run", "--plugin", file, *chosen, "--output", out)
     assert ran.returncode == 0, ran.stderr
     _, row = (out / "leaderboard.csv").read_text().splitlines()
-    assert row.startswith("1,mean_colour,global,none,ok,") and ",3,0.0," in row
+    assert row.startswith("1,1,1,mean_colour,global,none,ok,") and ",3,0.0," in row
 
 
 def test_chunks_that_do_not_divide_fail_alone(bench: Bench, small: Path, tmp_path: Path) -> None:
@@ -145,10 +145,10 @@ def test_chunks_that_do_not_divide_fail_alone(bench: Bench, small: Path, tmp_pat
     )  # fmt: skip
     assert ran.returncode == 3
     assert "chunked@16 can't cut 3 dimensions into equal chunks: K may be 3" in ran.stdout
-    rows = [line.split(",")[:5] for line in (tmp_path / "out/leaderboard.csv").read_text().splitlines()[1:]]
-    ranked = {"-".join(row[1:3]) for row in rows if row[0]}
+    rows = [line.split(",")[:7] for line in (tmp_path / "out/leaderboard.csv").read_text().splitlines()[1:]]
+    ranked = {"-".join(row[3:5]) for row in rows if row[0]}
     assert ranked == {"dhash-chunked@16", "dhash-global", "mean_colour-global"}
-    assert [row for row in rows if not row[0]] == [["", "mean_colour", "chunked@16", "none", "failed"]]
+    assert [row for row in rows if not row[0]] == [["", "", "", "mean_colour", "chunked@16", "none", "failed"]]
 
 
 @pytest.mark.parametrize(

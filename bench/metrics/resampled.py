@@ -16,7 +16,7 @@ from bench.metrics.pool import Pool
 #: Matches whose non-matches above them are counted at once, query by query.
 MATCHES_AT_ONCE = 256
 #: Steps of a sum, and resamples that are in float64 at once.
-_PER_UNIT, _AT_ONCE = 2.0**20, 128
+_PER_UNIT, _AT_ONCE = 2.0**30, 128
 
 
 def mean(values: NDArray[np.float64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -33,7 +33,10 @@ def ratio(part: NDArray[np.generic], whole: NDArray[np.generic], weights: NDArra
 
 
 def _sums(weights: NDArray[np.float32], values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """weights @ values.T to 1e-6: of whole numbers, whose sums are the same in whatever order a machine adds them."""
+    """weights @ values.T to 1e-9: of whole numbers, whose sums are the same in whatever order a machine adds them.
+
+    They are exact up to 8 million.
+    """
     whole = np.rint(values.T.astype(np.float64) * _PER_UNIT)
     blocks = (weights[first : first + _AT_ONCE] for first in range(0, len(weights), _AT_ONCE))
     sums: NDArray[np.float64] = np.concatenate([block.astype(np.float64) @ whole for block in blocks]) / _PER_UNIT
