@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,9 +23,6 @@ from bench import (
 )
 from bench.cli_run import Plugins, WeightsDir, load_plugins
 from bench.errors import BenchError, Interrupted, UsageError, told
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Which image descriptor finds copies? Scores, ranks and times descriptors on retrieval and copy detection.",
