@@ -21,7 +21,7 @@ from bench import (
     cli_sweep,
     cli_throughput,
 )
-from bench.cli_run import Plugins, WeightsDir, load_plugins
+from bench.cli_options import Plugins, WeightsDir, load_plugins
 from bench.errors import BenchError, Interrupted, UsageError, told
 
 app = typer.Typer(

@@ -1,12 +1,24 @@
 """`embed`: arguments and printing of what describes images without scoring them."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench.cli_options import (
+    WORKERS,
+    AllowCode,
+    BatchSize,
+    Device,
+    EngineChoice,
+    Offline,
+    Plugins,
+    WeightsChoice,
+    WeightsDir,
+    Workers,
+    load_plugins,
+)
 from bench.errors import Interrupted, UsageError
 
 
@@ -17,13 +29,6 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
-class Weights(StrEnum):
-    """Trained parameters, or seeded random ones for tests of the harness."""
-
-    pretrained = "pretrained"
-    random = "random"
-
-
 def embed(
     backbone: Annotated[str, typer.Option(help="One, as `run --backbones` takes it.")],
     images: Annotated[str, typer.Option(help="A folder, a dataset, .tar or .parquet files.")],
@@ -31,22 +36,16 @@ def embed(
     descriptor: Annotated[str, typer.Option(help="global, local or local/HxW (averaged to a grid).")] = "global",
     dtype: Annotated[Dtype, typer.Option(help="Of the descriptors written.")] = Dtype.float32,
     preprocess: Annotated[str, typer.Option(help="See `list preprocess`.")] = "official",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
-    engine: Annotated[str, typer.Option(help="What describes images: local, ray or ray:HOST:PORT.")] = "local",
+    device: Device = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = WORKERS,
+    engine: EngineChoice = "local",
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
-    weights: Annotated[Weights, typer.Option(help="random: tests the harness.")] = Weights.pretrained,
-    weights_dir: Annotated[
-        Path | None, typer.Option(help="Folder of weights brought by hand, under their published names.")
-    ] = None,
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run TorchScript weights of which no hash was published.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
-    plugin: Annotated[
-        list[Path] | None, typer.Option("--plugin", help="Python file that registers backbones; repeatable.")
-    ] = None,
+    weights: Annotated[WeightsChoice, typer.Option(help="random: tests the harness.")] = WeightsChoice.pretrained,
+    weights_dir: WeightsDir = None,
+    allow_code: AllowCode = False,
+    offline: Offline = False,
+    plugin: Plugins = None,
 ) -> None:
     """Describe images and keep the descriptors; goes on where an earlier run of the same command stopped."""
     from bench import console, plugins, provenance
@@ -61,8 +60,7 @@ def embed(
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
-    for file in plugin or []:
-        plugins.load_file(file)
+    load_plugins(plugin)
     works = Engine.parse(engine)
     chosen = plugins.backbones.select(backbone)
     if len(chosen) > 1:

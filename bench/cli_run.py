@@ -2,33 +2,29 @@
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli_options import (
+    WORKERS,
+    AllowCode,
+    BatchSize,
+    Device,
+    EngineChoice,
+    Offline,
+    Plugins,
+    WeightsChoice,
+    WeightsDir,
+    Workers,
+    load_plugins,
+)
 from bench.cli_sweep import options_of
 from bench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from bench.records import Config, Record, RunFolder
-
-
-class WeightsChoice(StrEnum):
-    """Trained parameters, or seeded random ones for tests of the harness."""
-
-    pretrained = "pretrained"
-    random = "random"
-
-
-WeightsDir = Annotated[
-    Path | None, typer.Option("--weights-dir", help="Folder of weights brought by hand, under their published names.")
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugin", help="Python file that registers backbones or datasets; repeatable."),
-]
 
 
 def execute(
@@ -51,10 +47,10 @@ def execute(
         str | None, typer.Option(help="Folder, dataset or shards that post-processing is fitted on; not of the test.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Run folder.  [default: results/NAME]")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
-    engine: Annotated[str, typer.Option(help="What describes images: local, ray or ray:HOST:PORT.")] = "local",
+    device: Device = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = WORKERS,
+    engine: EngineChoice = "local",
     seed: Annotated[int, typer.Option(help="Seed of random weights and samples.")] = 0,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take a sample of so many queries of each dataset, for a quick look.")
@@ -67,10 +63,8 @@ def execute(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run folder anew.")] = False,
     weights_dir: WeightsDir = None,
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run TorchScript weights of which no hash was published.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    allow_code: AllowCode = False,
+    offline: Offline = False,
     plugin: Plugins = None,
     *,
     sweeps: bool = False,
@@ -157,14 +151,6 @@ def run(**options: Any) -> None:
     _, failed = execute(**options)
     if failed:
         raise typer.Exit(3)
-
-
-def load_plugins(files: list[Path] | None) -> None:
-    """Import the files that register backbones or datasets."""
-    from bench.plugins import load_file
-
-    for file in files or []:
-        load_file(file)
 
 
 def _counts_as_failed(record: "Record", explicit: set[str]) -> bool:

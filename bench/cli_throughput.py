@@ -2,12 +2,22 @@
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli_options import (
+    WORKERS,
+    AllowCode,
+    Device,
+    Offline,
+    Plugins,
+    WeightsChoice,
+    WeightsDir,
+    Workers,
+    load_plugins,
+)
 from bench.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -34,40 +44,27 @@ SHOWN = {
 QUIET = 0.1
 
 
-class Weights(StrEnum):
-    """Trained parameters, or seeded random ones; speed is the same."""
-
-    pretrained = "pretrained"
-    random = "random"
-
-
 def throughput(
     backbones: Annotated[str, typer.Option(help="As `run --backbones` takes them.")] = "all",
     batch_sizes: Annotated[
         str, typer.Option(help="Images per forward pass, with commas; never made smaller.")
     ] = "1,32",
     precisions: Annotated[str, typer.Option(help="Some of fp32, bf16, fp16, with commas.")] = "fp32",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    device: Device = "auto",
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of each measurement.")] = 20,
     warmup: Annotated[int, typer.Option(min=1, help="Rounds before them, kept apart.")] = 3,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = min(4, os.cpu_count() or 1),
+    workers: Workers = WORKERS,
     weights: Annotated[
-        Weights, typer.Option(help="random: as fast, no file is needed; labelled.")
-    ] = Weights.pretrained,
+        WeightsChoice, typer.Option(help="random: as fast, no file is needed; labelled.")
+    ] = WeightsChoice.pretrained,
     output: Annotated[
         Path | None, typer.Option(help="Folder of records and table.  [default: results/throughput]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure everything anew.")] = False,
-    weights_dir: Annotated[
-        Path | None, typer.Option(help="Folder of weights brought by hand, under their published names.")
-    ] = None,
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run TorchScript weights of which no hash was published.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
-    plugin: Annotated[
-        list[Path] | None, typer.Option("--plugin", help="Python file that registers backbones; repeatable.")
-    ] = None,
+    weights_dir: WeightsDir = None,
+    allow_code: AllowCode = False,
+    offline: Offline = False,
+    plugin: Plugins = None,
 ) -> None:
     """Time backbones, each cell in a fresh process; goes on where an earlier call of the same machine stopped."""
     from bench import console, plugins, provenance
@@ -76,8 +73,7 @@ def throughput(
     from bench.throughput.run import Timing
     from bench.weights import Network, WeightsStore
 
-    for file in plugin or []:
-        plugins.load_file(file)
+    load_plugins(plugin)
     sizes, wanted = parse_batch_sizes(batch_sizes), parse_precisions(precisions)
     chosen = plugins.backbones.select(backbones)
     require_no_precision(c.item for c in chosen)

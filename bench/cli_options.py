@@ -1,0 +1,43 @@
+"""Options that several commands share, and what they bring about."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class WeightsChoice(StrEnum):
+    """Trained parameters, or seeded random ones for tests of the harness."""
+
+    pretrained = "pretrained"
+    random = "random"
+
+
+#: Threads that decode images, unless others are asked for.
+WORKERS = min(4, os.cpu_count() or 1)
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
+EngineChoice = Annotated[str, typer.Option(help="What describes images: local, ray or ray:HOST:PORT.")]
+WeightsDir = Annotated[
+    Path | None, typer.Option("--weights-dir", help="Folder of weights brought by hand, under their published names.")
+]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run TorchScript weights of which no hash was published.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file that registers backbones or datasets; repeatable."),
+]
+
+
+def load_plugins(files: list[Path] | None) -> None:
+    """Import the files that register backbones, datasets or generators."""
+    from bench.plugins import load_file
+
+    for file in files or []:
+        load_file(file)
