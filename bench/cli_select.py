@@ -44,6 +44,7 @@ def select(
     from bench import console, plugins
     from bench.ranking import rank
     from bench.records import RunFolder
+    from bench.report.choose import as_text
     from bench.report.text import percent, span
     from bench.scored import read
     from bench.selection import select as choose
@@ -57,7 +58,7 @@ def select(
     rows = [
         {
             "rank": s.rank,
-            "95 %": span(str(s.rank_low), str(s.rank_high)),
+            "95 %": span(as_text(s.rank_low, "rank"), as_text(s.rank_high, "rank")),
             "name": s.backbone,
             "similarity": s.similarity,
             "mean_map %": percent(s.mean_map),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.metrics import resampled
 from bench.records import Record
 from bench.scored import SEED, Scored
-from bench.uncertainty import MOST, N_RESAMPLES, holm, interval, sign_flip_p
+from bench.uncertainty import FEWEST, MOST, N_RESAMPLES, holm, interval, sign_flip_p
 
 #: Which datasets count: all, those of kind retrieval, or the sets of known copies (kind copy).
 Group = Literal["all", "retrieval", "synthetic"]
@@ -37,18 +37,18 @@ _KINDS: Mapping[Group, tuple[str, ...]] = {
 class Standing:
     """One backbone's place. mean_map: over datasets, with its 95 % interval low..high.
 
-    rank_low, rank_high: 95 % of the ranks over resamples. mrr: mean of 1 / rank over datasets. borda: mean over
-    datasets of the share of the others it beats, half for equals. z: mean over datasets of the score's distance from
-    the mean of all, in standard deviations. p_top: probability to be among the first 1, 2, ... over resamples.
-    p_next: Holm-corrected p that it is as good as the next one; None for the last.
+    rank_low, rank_high: 95 % of the ranks over resamples; None, as p_top is empty, where there are none. mrr: mean of
+    1 / rank over datasets. borda: mean over datasets of the share of the others it beats, half for equals. z: mean over
+    datasets of the score's distance from the mean of all, in standard deviations. p_top: probability to be among the
+    first 1, 2, ... over resamples. p_next: Holm-corrected p that it is as good as the next one; None for the last.
     """
 
     backbone: str
     similarity: str
     weights: str
     rank: int
-    rank_low: int
-    rank_high: int
+    rank_low: int | None
+    rank_high: int | None
     mean_map: float
     low: float | None
     high: float | None
@@ -181,13 +181,14 @@ def _standings(
     found = []
     for at, (candidate, place, of_datasets) in enumerate(zip(chosen, places, aggregates, strict=True)):
         assert place is not None  # every value exists
-        low, high = place, place
+        places_drawn: tuple[int | None, int | None] = None, None
         between: tuple[float | None, float | None] = None, None
         p_top: tuple[float, ...] = ()
         if means is not None and drawn is not None:
             low, high = (int(q) for q in np.quantile(drawn[:, at], (0.025, 0.975), method="inverted_cdf"))
+            places_drawn = min(low, place), max(high, place)
             fewest = min(cell.body["n_used"][METRIC] for cell in candidate.cells)
-            between = interval(means[:, at], fewest) or between
+            between = interval(means[:, at], fewest, float(values[at].mean())) or between
             p_top = tuple(float((drawn[:, at] <= k).mean()) for k in range(1, n + 1))
         found.append(
             Standing(
@@ -195,8 +196,8 @@ def _standings(
                 similarity=candidate.similarity,
                 weights=candidate.cells[0].weights,
                 rank=place,
-                rank_low=min(low, place),
-                rank_high=max(high, place),
+                rank_low=places_drawn[0],
+                rank_high=places_drawn[1],
                 mean_map=float(values[at].mean()),
                 low=between[0],
                 high=between[1],
@@ -213,8 +214,11 @@ def _standings(
 def _resampled_means(scored: Scored, chosen: list[_Candidate], n_datasets: int) -> NDArray[np.float64] | None:
     """The mean over datasets of every resample, [B or a little less, n], the same resamples for all.
 
-    None where the evidence of a cell is not to be had, or too many resamples have no query with a positive.
+    None where the evidence of a cell is not to be had, a dataset has fewer than FEWEST queries with a positive, or too
+    many resamples have none.
     """
+    if any(cell.body["n_used"][METRIC] < FEWEST for candidate in chosen for cell in candidate.cells):
+        return None
     total = np.zeros((N_RESAMPLES, len(chosen)))
     for at in range(n_datasets):
         found = _aps(scored, chosen, at)

@@ -241,9 +241,13 @@ def record_name(cell: Definition, weights: str) -> str:
     return safe + (f"-{zlib.crc32(plain.encode()):08x}" if safe != plain else "") + ".json"
 
 
+def _no_number(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which JSON has not")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError) as error:
         raise UsageError(f"the file {path} can't be read as JSON ({error}): delete it and run again") from error
     if not isinstance(body, dict):

@@ -57,8 +57,9 @@ class Scored:
         weights = self.weights(record.cell.dataset, len(evidence.query_ids))
         found = {}
         for metric, values in evidence.resampled(record.body["metrics"], weights).items():
-            between = interval(values, record.body["n_used"][metric])
-            if record.body["metrics"][metric] is not None and between is not None:
+            score = record.body["metrics"][metric]
+            between = interval(values, record.body["n_used"][metric], score)
+            if score is not None and between is not None:
                 found[metric] = between
         return found
 

@@ -44,10 +44,10 @@ def select(ranking: Ranking, top: int, published: Sequence[str]) -> Selection:
     """
     if len(ranking.standings) < top:
         why = "".join(f"; {name}: {reason}" for name, reason in ranking.apart.items())
-        raise UsageError(
-            f"only {len(ranking.standings)} backbones have a rank, so {top} can't be selected: choose a smaller --top, "
-            f"or run the others{why}"
-        )
+        n = len(ranking.standings)
+        few = f"only {n} backbones have a rank, so {top} can't be selected: choose a smaller --top, or run the others"
+        none = f"no backbone has a rank in the group {ranking.group} by the rule {ranking.rule}: choose others"
+        raise UsageError(f"{few if n else none}{why}")
     chosen = tuple(s for s in ranking.standings if s.rank <= top)
     families = {family(s.backbone) for s in chosen}
     missing = {name: _instead(name, ranking, top) for name in published if name not in families}
@@ -66,6 +66,7 @@ def _instead(name: str, ranking: Ranking, top: int) -> str:
     for standing in ranking.standings:
         if family(standing.backbone) == name:
             sure = f", among the first {top} with probability {standing.p_top[top - 1]:.2f}" if standing.p_top else ""
-            return f"rank {standing.rank} (95 %: {standing.rank_low} to {standing.rank_high}){sure}"
+            between = f" (95 %: {standing.rank_low} to {standing.rank_high})" if standing.p_top else ""
+            return f"rank {standing.rank}{between}{sure}"
     reasons = [reason for backbone, reason in ranking.apart.items() if family(backbone) == name]
     return f"no rank: {reasons[0]}" if reasons else "not in this run"

@@ -14,6 +14,8 @@ N_RESAMPLES = 1000
 #: Of a permutation test: the smallest p it can give is one over it.
 N_PERMUTATIONS = 9999
 CONFIDENCE = 0.95
+#: Queries below which resamples can't say how sure a score is: of two, half of all samples are not covered.
+FEWEST = 5
 #: Share of the resamples in which a score has to exist.
 MOST = 0.95
 #: Signs that are in memory at once.
@@ -29,22 +31,24 @@ def resamples(n_queries: int, n: int, seed: Sequence[int]) -> NDArray[np.float32
     return weights
 
 
-def interval(values: NDArray[np.float64], n_queries: int) -> tuple[float, float] | None:
-    """95 % interval of a score from its resamples [B]; n_queries: what was drawn from.
+def interval(values: NDArray[np.float64], n_queries: int, score: float | None = None) -> tuple[float, float] | None:
+    """95 % interval of a score from its resamples [B], with the score inside; n_queries: what was drawn from.
 
     Percentiles, set further apart by what a t distribution has over a normal one and the bootstrap's variance under the
     true one, so that small sets are covered (expanded percentiles: Hesterberg, The American Statistician 2015).
-    None for fewer than two queries, or where the score exists in too few resamples (MOST).
+    None for fewer than FEWEST queries, or where the score exists in too few resamples (MOST).
     """
     from scipy import stats
 
     exist = values[~np.isnan(values)]
-    if n_queries < 2 or len(exist) < MOST * len(values):
+    if n_queries < FEWEST or len(exist) < MOST * len(values):
         return None
     quantile = stats.t.ppf((1 - CONFIDENCE) / 2, n_queries - 1) * np.sqrt(n_queries / (n_queries - 1))
     tail = float(stats.norm.cdf(quantile))
     low, high = np.quantile(exist, (tail, 1 - tail))
-    return float(low), float(high)
+    # resamples are rounded, so where all are equal they may miss the score in the last digits
+    known = [] if score is None else [score]
+    return min([float(low), *known]), max([float(high), *known])
 
 
 def sign_flip_p(differences: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64]:

@@ -169,10 +169,31 @@ def test_without_evidence_there_are_ranks_and_no_intervals() -> None:
     run = scored({("a", "one", "global"): flat(0.5), ("b", "one", "global"): flat(0.2)})
     found = rank(Scored(run.records, {}, 1))
     assert [(s.rank, s.rank_low, s.rank_high, s.low, s.p_top) for s in found.standings] == [
-        (1, 1, 1, None, ()),
-        (2, 2, 2, None, ()),
+        (1, None, None, None, ()),
+        (2, None, None, None, ()),
     ]
     assert found.brackets == () and found.standings[0].p_next is None
+
+
+def test_few_queries_say_nothing_of_how_sure_a_rank_is() -> None:
+    few = scored({(name, "one", "global"): flat(v, 4) for name, v in (("a", 0.5), ("b", 0.2))})
+    assert [(s.rank, s.rank_low, s.low, s.p_top) for s in rank(few).standings] == [
+        (1, None, None, ()),
+        (2, None, None, ()),
+    ]
+    assert few.intervals == {}
+    enough = scored({(name, "one", "global"): flat(v, 5) for name, v in (("a", 0.5), ("b", 0.2))})
+    assert [(s.rank_low, s.rank_high) for s in rank(enough).standings] == [(1, 1), (2, 2)]
+
+
+def test_an_interval_holds_its_score_though_resamples_are_rounded() -> None:
+    run = scored({("a", "one", "global"): flat(1 / 3), ("b", "one", "global"): flat(1 / 7)})
+    (a, b) = rank(run).standings
+    for s in (a, b):
+        assert s.low is not None and s.high is not None and s.low <= s.mean_map <= s.high
+    for (cell, metric), (low, high) in run.intervals.items():
+        value = next(r.body["metrics"][metric] for r in run.records if r.cell == cell)
+        assert low <= value <= high
 
 
 def test_the_table_tells_every_group_and_rule() -> None:

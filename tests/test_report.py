@@ -133,7 +133,7 @@ def test_equal_scores_share_a_rank() -> None:
 def test_missing_is_an_empty_cell_never_zero(make: Make) -> None:
     records = [make("a", "one", 0.0), make("b", "one", None, status="unavailable")]
     lines = leaderboard(of(records, 1)).to_csv(index=False).splitlines()
-    assert lines[1].startswith("1,1,1,a,global,pretrained,ok,0.0,0.0,0.0,,,1,True,,256,0.0,10.0,cpu")
+    assert lines[1].startswith("1,,,a,global,pretrained,ok,0.0,0.0,0.0,,,1,True,,256,0.0,10.0,cpu")
     assert lines[2].startswith(",,,b,global,pretrained,unavailable,,,,,,0,False,,256,0.0,,cpu")
     long = scores(of(records))
     assert long[long["backbone"] == "b"]["value"].isna().all()
@@ -199,7 +199,12 @@ def test_report_rebuilds_the_tables_from_the_records(bench: Bench, folder: Path)
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("{", "can't be read as JSON"), ("[]", "is not a record"), ('{"schema_version": 99}', "has schema 99")],
+    [
+        ("{", "can't be read as JSON"),
+        ('{"a": NaN}', "it holds NaN"),
+        ("[]", "is not a record"),
+        ('{"schema_version": 99}', "has schema 99"),
+    ],
 )
 def test_a_file_that_is_no_record_is_named(content: str, told: str, bench: Bench, folder: Path) -> None:
     wrong = folder / "records/zz.json"

@@ -40,7 +40,8 @@ def test_an_interval_covers_the_true_mean(n: int, draw: str) -> None:
 
 def test_an_interval_needs_queries_and_resamples_in_which_the_score_exists() -> None:
     values = np.linspace(0, 1, 100)
-    assert interval(values, 1) is None
+    assert interval(values, 4) is None and interval(values, 5) is not None
+    assert interval(values, 10, 2.0) == (pytest.approx(0, abs=0.02), 2.0)
     assert interval(np.where(np.arange(100) < 6, np.nan, values), 10) is None
     assert interval(np.where(np.arange(100) < 5, np.nan, values), 10) is not None
 

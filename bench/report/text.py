@@ -64,7 +64,7 @@ def verdict(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             str(s.rank),
-            span(str(s.rank_low), str(s.rank_high)),
+            span(choose.as_text(s.rank_low, "rank"), choose.as_text(s.rank_high, "rank")),
             s.backbone,
             s.similarity,
             percent(s.mean_map),

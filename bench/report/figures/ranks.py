@@ -21,7 +21,8 @@ def rank_intervals(ranking: Ranking, looks: Mapping[str, Look]) -> Drawn | None:
     axes = figure.add_subplot(xlabel="rank", ylim=(len(standings) - 0.4, -0.6), xlim=(0.6, len(standings) + 0.4))
     for place, standing in enumerate(standings):
         look = looks[standing.backbone]
-        axes.plot([standing.rank_low, standing.rank_high], [place, place], color=look.colour, solid_capstyle="butt")
+        ends = [end for end in (standing.rank_low, standing.rank_high) if end is not None]
+        axes.plot(ends, [place, place], color=look.colour, solid_capstyle="butt")
         axes.plot(standing.rank, place, **look.marks)
     axes.set_yticks(range(len(standings)), names)
     axes.tick_params(axis="y", length=0)
