@@ -166,7 +166,7 @@ class RunFolder:
     def existing(cls, path: Path) -> "RunFolder":
         """A folder that a run has left. Raises UsageError for anything else."""
         folder = cls(path)
-        if not any(folder.records()):
+        if not folder.files():
             raise UsageError(f"the folder {path} holds no records: give a folder that `run` has written")
         return folder
 
@@ -205,23 +205,27 @@ class RunFolder:
 
     def records(self) -> Iterator[Record]:
         """All records in the order of their file names. Raises UsageError for a file that is none."""
-        return (record for _, record in self.files())
+        return map(self.record_at, self.files())
 
-    def files(self) -> Iterator[tuple[Path, Record]]:
-        """The same with the file that each stands in."""
-        for path in sorted(self.records_path.glob("*.json")):
-            body = _read(path)
-            if body.get("schema_version") != SCHEMA_VERSION:
-                raise UsageError(
-                    f"the record {path} has schema {body.get('schema_version')}, this version reads {SCHEMA_VERSION}: "
-                    "use the version that wrote it, or delete it"
-                )
-            try:
-                record = Record(body)
-                _ = record.cell, record.status, record.weights, record.status != "ok" or body["evidence"]["sha256"]
-            except (KeyError, TypeError, UsageError) as error:
-                raise UsageError(f"the file {path} is not a record ({error}): delete it and run again") from error
-            yield path, record
+    def files(self) -> list[Path]:
+        """Those that records stand in, in order."""
+        return sorted(self.records_path.glob("*.json"))
+
+    def record_at(self, path: Path) -> Record:
+        """The record in a file. Raises UsageError where it is none, or of another schema."""
+        body = _read(path)
+        if body.get("schema_version") != SCHEMA_VERSION:
+            raise UsageError(
+                f"the record {path} has schema {body.get('schema_version')}, this version reads {SCHEMA_VERSION}: "
+                "use the version that wrote it, or delete it"
+            )
+        record = Record(body)
+        try:
+            part, field = ("evidence", "sha256") if record.status == "ok" else ("error", "message")
+            _ = record.cell, record.weights, body[part][field]
+        except (KeyError, TypeError, UsageError) as error:
+            raise UsageError(f"the file {path} is not a whole record ({error}): delete it and run again") from error
+        return record
 
     def _clear(self, everything: bool) -> None:
         """Drop what a killed run left half-written; or everything that a run writes, and nothing else."""

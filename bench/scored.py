@@ -65,10 +65,15 @@ class Scored:
 
 
 def read(folder: RunFolder) -> Scored:
-    """All records of a run folder with their evidence. Raises UsageError for a folder without records."""
+    """All records of a run folder that can be used, with their evidence. Raises UsageError where there is none."""
     found: dict[tuple[Definition, str], Record] = {}
     problems = []
-    for path, record in folder.files():
+    for path in folder.files():
+        try:
+            record = folder.record_at(path)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
         cell = record.cell, record.weights
         if (known := found.get(cell)) is None or path.name == record_name(*cell):
             found[cell] = record
@@ -77,7 +82,7 @@ def read(folder: RunFolder) -> Scored:
                 f"two records of {record.cell} disagree: the one in {record_name(*cell)} counts, delete the other"
             )
     if not found:
-        raise UsageError(f"the folder {folder.path} holds no records: give a folder that `run` has written")
+        raise UsageError(problems[0] if problems else f"the folder {folder.path} holds no records: give one of `run`")
     records = sorted(found.values(), key=order)
     evidence = {}
     for record in records:
