@@ -15,6 +15,13 @@ from bench.records import Record
 #: In the repository; an installed copy has none, and then nothing stands beside its scores.
 FIGURES = Path(__file__).resolve().parents[1] / "results" / "published.csv"
 COMPARABLE = {"true": True, "false": False}
+TITLE = "Beside published figures"
+ABOUT = (
+    "In percent, by the backbone, similarity, preprocessing and post-processing of the source; hold the number of "
+    "queries, and what post-processing was fitted on, against its protocol."
+)
+#: Headings of cells that are numbers.
+NUMBERS = ("ours", "theirs", "difference", "our queries")
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,11 @@ class Figure:
     url: str
     retrieved: str
 
+    @property
+    def link(self) -> str:
+        """The address that a page may lead to; empty for one that is not of the web."""
+        return self.url if self.url.startswith(("https://", "http://")) else ""
+
 
 COLUMNS = tuple(field.name for field in fields(Figure))
 
@@ -67,6 +79,23 @@ class Beside:
     def difference(self) -> float:
         """Ours minus theirs."""
         return self.ours - self.theirs
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """What is shown of it, as text by heading; the source stands behind them."""
+        figure, body = self.figure, self.record.body
+        return {
+            "backbone": figure.backbone,
+            "dataset": figure.dataset,
+            "metric": figure.metric,
+            "ours": f"{100 * self.ours:.1f}",
+            "theirs": f"{100 * self.theirs:.1f}",
+            "difference": f"{100 * self.difference:+.1f}",
+            "our queries": str(body["dataset"]["n_queries"]),
+            "post-processing": figure.postprocess,
+            "fitted on": body["postprocess"]["fit_set"] or "",
+            "their protocol": figure.protocol,
+        }
 
 
 def read(path: Path) -> list[Figure]:
@@ -100,18 +129,18 @@ def beside(records: Sequence[Record], published: Sequence[Figure]) -> list[Besid
     ]
 
 
+def pairs_of(records: Sequence[Record], path: Path = FIGURES) -> list[Beside]:
+    """Ours beside theirs; none where no file is there. Raises UsageError as `read`."""
+    return beside(records, read(path)) if path.is_file() else []
+
+
 def sections(records: Sequence[Record], path: Path = FIGURES) -> str:
-    """In Markdown, ours beside theirs; empty where nothing pairs or no file is there. Raises UsageError as `read`."""
-    pairs = beside(records, read(path)) if path.is_file() else []
+    """The pairs in Markdown; empty where there are none. Raises UsageError as `read`."""
+    pairs = pairs_of(records, path)
     if not pairs:
         return ""
     frame = pd.DataFrame([_shown(pair) for pair in pairs])
-    return (
-        "\n## Beside published figures\n\n"
-        "In percent, by the backbone, similarity, preprocessing and post-processing of the source; hold the number of "
-        "queries, and what post-processing was fitted on, against its protocol.\n\n"
-        f"{frame.to_markdown(index=False, disable_numparse=True)}\n"
-    )
+    return f"\n## {TITLE}\n\n{ABOUT}\n\n{frame.to_markdown(index=False, disable_numparse=True)}\n"
 
 
 def _require_columns(found: Sequence[str], path: Path) -> None:
@@ -160,17 +189,5 @@ def _protocol_of(record: Record) -> tuple[str, ...]:
 
 
 def _shown(pair: Beside) -> dict[str, str]:
-    figure, body = pair.figure, pair.record.body
-    return {
-        "backbone": figure.backbone,
-        "dataset": figure.dataset,
-        "metric": figure.metric,
-        "ours": f"{100 * pair.ours:.1f}",
-        "theirs": f"{100 * pair.theirs:.1f}",
-        "difference": f"{100 * pair.difference:+.1f}",
-        "our queries": str(body["dataset"]["n_queries"]),
-        "post-processing": figure.postprocess,
-        "fitted on": body["postprocess"]["fit_set"] or "",
-        "their protocol": figure.protocol,
-        "source": f"[{figure.source}]({figure.url})",
-    }
+    figure = pair.figure
+    return pair.cells | {"source": f"[{figure.source}]({figure.link})" if figure.link else figure.source}

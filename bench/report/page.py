@@ -14,11 +14,14 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench import published_figures as published
 from bench.metrics import parse
 from bench.plugins import natural
+from bench.published_figures import Beside
 from bench.ranking import Ranking
 from bench.records import Record
 from bench.report import gallery, grid
+from bench.report.figures.marks import Mark
 from bench.report.gallery import Gallery
 from bench.report.grid import Grid
 from bench.report.text import missing, notes
@@ -48,17 +51,24 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Figure:
-    """caption: what it says, also for who can't see it."""
+    """caption: what it says, also for who can't see it. marks: what its parts stand for."""
 
     title: str
     caption: str
     svg: str
+    marks: Sequence[Mark] = ()
 
     @property
     def width(self) -> int | None:
         """Pixels on the page, so that letters are of one size in all figures; None where the figure tells no width."""
         found = re.search(r'<svg[^>]*?\bwidth="([\d.]+)pt"', self.svg)
         return round(float(found[1]) * PIXELS_PER_POINT) if found else None
+
+    @property
+    def view_box(self) -> str:
+        """Of the SVG, whose units the marks are in."""
+        found = re.search(r'<svg[^>]*?\bviewBox="([^"]*)"', self.svg)
+        return found[1] if found else ""
 
     @property
     def uri(self) -> str:
@@ -101,12 +111,13 @@ def page(
     verdicts: Sequence[Ranking],
     figures: Sequence[Figure],
     galleries: Sequence[Gallery],
+    beside: Sequence[Beside] = (),
 ) -> str:
-    """The page as HTML. table: the leaderboard.
+    """The page as HTML. table: the leaderboard. beside: what stands beside published figures.
 
     Where it would be larger than MAX_BYTES, every dataset shows fewer of its hardest queries, and the page says so.
     """
-    content = _content(scored, table, verdicts, figures)
+    content = _content(scored, table, verdicts) | {"figures": figures, "beside": beside}
     text = _rendered(content, galleries, "")
     over = len(text.encode()) - MAX_BYTES
     if over <= 0:
@@ -115,9 +126,7 @@ def page(
     return _rendered(content, fewer, f"To keep the page small, it shows {n} queries of each dataset at most.")
 
 
-def _content(
-    scored: Scored, table: pd.DataFrame, verdicts: Sequence[Ranking], figures: Sequence[Figure]
-) -> dict[str, Any]:
+def _content(scored: Scored, table: pd.DataFrame, verdicts: Sequence[Ranking]) -> dict[str, Any]:
     records = scored.records
     created = sorted(record.body["created_utc"] for record in records)
     return {
@@ -125,7 +134,7 @@ def _content(
         "groups": {name: _GROUPS[name] for name in dict.fromkeys(r.group for r in verdicts)},
         "rules": {name: _RULES[name] for name in dict.fromkeys(r.rule for r in verdicts)},
         "every_row": grid.every_row(scored, table),
-        "figures": figures,
+        "published": published,
         "datasets": _datasets(scored),
         "metrics": _metrics(records),
         "notes": notes(table, records),

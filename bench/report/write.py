@@ -52,7 +52,7 @@ def write_tables(folder: Path, scored: Scored) -> tuple[Tables, list[Path]]:
 def write_page(folder: RunFolder, scored: Scored, tables: Tables) -> Path:
     """Write the report as one HTML page, with its figures and pictures inside; its path.
 
-    Raises UsageError where the folder's throughput.csv can't be read.
+    Raises UsageError where the folder's throughput.csv or the published figures can't be read.
     """
     # matplotlib and jinja2 take a second to import, and a run needs neither
     from bench.report.figures import draw, speeds
@@ -61,10 +61,11 @@ def write_page(folder: RunFolder, scored: Scored, tables: Tables) -> Path:
 
     ranking = best(scored, tables.verdicts)
     drawn = draw(scored, ranking, speeds(folder.path, scored.records))
-    figures = [Figure(one.title, one.caption, one.encoded("svg").decode()) for one in drawn]
+    figures = [Figure(one.title, one.caption, one.encoded("svg").decode(), one.marks) for one in drawn]
     pictures = galleries(scored, ranking, folder.config())
     path = folder.path / f"report{_mark(scored)}.html"
-    write_text(path, page(scored, tables.leaderboard, tables.verdicts, figures, pictures))
+    beside = published.pairs_of(scored.records)
+    write_text(path, page(scored, tables.leaderboard, tables.verdicts, figures, pictures, beside))
     return path
 
 

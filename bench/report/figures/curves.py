@@ -11,6 +11,7 @@ from bench.ranking import METRIC
 from bench.records import Record
 from bench.report.figures.choice import Choice
 from bench.report.figures.drawn import Drawn
+from bench.report.figures.marks import Point, at
 from bench.report.figures.style import DOUBLE, SINGLE, Look, datasets, named, new, short, told
 from bench.similarity.spec import Norm
 from bench.sweep import GLOBAL, Line
@@ -33,6 +34,7 @@ def chunk_sweep(lines: Sequence[Line], looks: Mapping[str, Look]) -> Drawn | Non
     numbers = sorted({line.similarity.chunks for line in chunked if line.similarity.chunks})
     whole = {line.backbone: 100 * line.mean_map for line in lines if line.similarity == GLOBAL}
     figure, panels = _panels(len(norms), len(names))
+    marked: list[Point] = []
     for axes, norm in zip(panels, norms, strict=True):
         for name in names:
             curve = _curve(chunked, name, norm)
@@ -40,13 +42,15 @@ def chunk_sweep(lines: Sequence[Line], looks: Mapping[str, Look]) -> Drawn | Non
             if name in whole:
                 axes.axhline(whole[name], color=looks[name].colour, linewidth=0.4, alpha=0.6, zorder=1)
                 axes.plot(numbers[0] / 2, whole[name], **looks[name].marks)
+                marked.append(at(axes, numbers[0] / 2, whole[name], name, f"{name}, global: {_mean(whole[name])}"))
+            marked += [at(axes, k, y, name, f"{name}, K = {k}, norm={norm}: {_mean(y)}") for k, y in curve.items()]
         _scale_of_chunks(axes, numbers, bool(whole))
         axes.set(title=f"norm={norm}", xlabel="chunks K")
     _finish(figure, panels, "mean mAP, %")
     caption = f"Mean mAP over {datasets(len(lines[0].cells))} against the number of chunks K" + (
         ", and of the whole descriptor (global, thin horizontal lines)." if whole else "."
     )
-    return Drawn("chunks", "Number of chunks", figure, caption)
+    return Drawn("chunks", "Number of chunks", figure, caption, tuple(marked))
 
 
 def difficulty(choices: Sequence[Choice], looks: Mapping[str, Look]) -> Drawn | None:
@@ -58,17 +62,20 @@ def difficulty(choices: Sequence[Choice], looks: Mapping[str, Look]) -> Drawn | 
     chosen = {choice.backbone: choice.similarity for choice in choices}
     names = named(chosen)
     figure, panels = _panels(len(sets), len({cell.cell.backbone for cell in cells}))
+    marked: list[Point] = []
     for axes, dataset in zip(panels, sets, strict=True):
         for cell in (cell for cell in cells if cell.cell.dataset == dataset):
             name, curve = cell.cell.backbone, _by_area(cell)
             axes.plot(list(curve), list(curve.values()), label=names[name], **looks[name].curve)
+            what = f"{name}, {chosen[name]}, {dataset}"
+            marked += [at(axes, x, y, name, f"{what}, {x:g} % copied: mAP {y:.1f} %") for x, y in curve.items()]
         axes.set(title=short(dataset), xlabel="copied share of the query, %", xlim=(0, 103), ylim=(-3, 103))
     _finish(figure, panels, "mAP, %")
     caption = (
         "mAP against the share of the query that was copied from the original, one panel a synthetic set. "
         + told(chosen)
     )
-    return Drawn("difficulty", "Difficulty of synthetic copies", figure, caption)
+    return Drawn("difficulty", "Difficulty of synthetic copies", figure, caption, tuple(marked))
 
 
 def _names(lines: Iterable[Line]) -> list[str]:
@@ -83,6 +90,10 @@ def _curve(lines: Iterable[Line], backbone: str, norm: Norm) -> dict[int, float]
         if line.backbone == backbone and line.similarity.norm == norm and line.similarity.chunks
     }
     return dict(sorted(found.items()))
+
+
+def _mean(value: float) -> str:
+    return f"mean mAP {value:.1f} %"
 
 
 def _by_area(cell: Record) -> dict[float, float]:

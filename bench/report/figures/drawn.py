@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from matplotlib.figure import Figure
 
+from bench.report.figures.marks import Mark, Point, placed
 from bench.report.figures.style import styled
 
 Format = Literal["pdf", "svg", "png"]
@@ -15,12 +16,21 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @dataclass(frozen=True)
 class Drawn:
-    """name: of its files. caption: what a reader has to know, for the paper and for who can't see it."""
+    """name: of its files. caption: what a reader has to know, for the paper and for who can't see it.
+
+    points: what a page tells of single parts of it.
+    """
 
     name: str
     title: str
     figure: Figure
     caption: str
+    points: tuple[Point, ...] = ()
+
+    @property
+    def marks(self) -> list[Mark]:
+        """Where the points lie, once the layout is settled."""
+        return [placed(point, self.figure) for point in self.points]
 
     def encoded(self, kind: Format) -> bytes:
         """The file; the same figure is the same bytes."""

@@ -7,6 +7,7 @@ from typing import get_args
 from matplotlib.axes import Axes
 
 from bench.report.figures.drawn import Drawn
+from bench.report.figures.marks import row
 from bench.report.figures.style import DOUBLE, GREY, Look, datasets, named, new, short, told, width_for
 from bench.similarity.spec import Norm
 from bench.sweep import Gain
@@ -72,7 +73,17 @@ def _drawn(
     grid[0].set_yticks([place for place, _ in rows.values()], [name for _, name in rows.values()])
     if any(one.low is not None for of in panels.values() for one in of):
         caption += " Lines: 95 % intervals, both with the same resampled queries. Filled: 0 is outside."
-    return Drawn("gain", "Gain of chunks", figure, caption)
+    marked = [
+        row(axes, rows[_row(one)][0], 1, one.line.backbone, _label(one))
+        for axes, of in zip(grid, panels.values(), strict=True)
+        for one in of
+    ]
+    return Drawn("gain", "Gain of chunks", figure, caption, tuple(marked))
+
+
+def _label(one: Gain) -> str:
+    between = "" if one.low is None or one.high is None else f" ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+    return f"{one.line.backbone}, {one.line.similarity}: {100 * one.value:+.1f}{between} points of mean mAP over global"
 
 
 def _draw(axes: Axes, one: Gain, place: float, look: Look) -> None:

@@ -11,6 +11,7 @@ from bench.ranking import METRIC
 from bench.records import Record
 from bench.report.figures.choice import Choice
 from bench.report.figures.drawn import Drawn
+from bench.report.figures.marks import Point
 from bench.report.figures.style import DOUBLE, LIGHT, named, new, short, told
 
 #: Main metrics that are no share, and their best value.
@@ -29,10 +30,14 @@ def heat_map(records: Sequence[Record], choices: Sequence[Choice]) -> Drawn | No
     chosen = {choice.backbone: choice.similarity for choice in choices}
     figure = new(DOUBLE, 0.9 + 0.2 * len(choices))
     axes = figure.add_subplot(xlim=(0, len(metrics)), ylim=(len(choices), 0))
+    marked = []
     for row, choice in enumerate(choices):
         values = {cell.cell.dataset: cell.body["metrics"][metrics[cell.cell.dataset]] for cell in choice.cells}
         for column, (dataset, metric) in enumerate(metrics.items()):
-            _draw_cell(axes, column, row, values.get(dataset), metric)
+            value = values.get(dataset)
+            _draw_cell(axes, column, row, value, metric)
+            what = f"{choice.backbone}, {choice.similarity}, {dataset}: {_told(value, metric)}"
+            marked.append(Point(axes, (column, row), (column + 1, row + 1), choice.backbone, what))
     axes.xaxis.tick_top()
     axes.set_xticks([n + 0.5 for n in range(len(metrics))], [_heading(*of) for of in metrics.items()])
     axes.tick_params(axis="x", rotation=35)
@@ -41,7 +46,8 @@ def heat_map(records: Sequence[Record], choices: Sequence[Choice]) -> Drawn | No
     axes.set_yticks([n + 0.5 for n in range(len(choices))], named(chosen).values())
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return Drawn("heatmap", "Scores by dataset and backbone", figure, f"{_caption(metrics)} {told(chosen)}")
+    caption = f"{_caption(metrics)} {told(chosen)}"
+    return Drawn("heatmap", "Scores by dataset and backbone", figure, caption, tuple(marked))
 
 
 def _draw_cell(axes: Axes, column: int, row: int, value: float | None, metric: str) -> None:
@@ -51,9 +57,20 @@ def _draw_cell(axes: Axes, column: int, row: int, value: float | None, metric: s
         return
     colour = _COLOURS(_share(value, metric))
     axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.6))
-    text = f"{value:.2f}" if metric in _HIGHEST else f"{100 * value:.1f}"
+    text = _text(value, metric)
     letters = "white" if _luminance(colour) < _DARK else "black"
     axes.text(column + 0.5, row + 0.52, text, ha="center", va="center", color=letters)
+
+
+def _text(value: float, metric: str) -> str:
+    return f"{value:.2f}" if metric in _HIGHEST else f"{100 * value:.1f}"
+
+
+def _told(value: float | None, metric: str) -> str:
+    """In words."""
+    if value is None:
+        return "no score"
+    return f"{metric} {_text(value, metric)}" + ("" if metric in _HIGHEST else " %")
 
 
 def _share(value: float, metric: str) -> float:

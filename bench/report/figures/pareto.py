@@ -9,6 +9,7 @@ from matplotlib.transforms import Bbox
 from bench.ranking import Ranking, Standing
 from bench.report.figures.drawn import Drawn
 from bench.report.figures.labels import label_points
+from bench.report.figures.marks import at, percent
 from bench.report.figures.speed import Speeds
 from bench.report.figures.style import DOUBLE, LIGHT, Look, datasets, new, short, told
 
@@ -58,7 +59,12 @@ def pareto(ranking: Ranking, speeds: Speeds, looks: Mapping[str, Look]) -> Drawn
     for (x, y), (further, lower) in pairwise(best):
         bars += [Bbox(((x, lower), (x, y))), Bbox(((x, lower), (further, lower)))]
     label_points(figure, axes, points, [short(s.backbone) for s in shown], bars)
-    return Drawn("pareto", "Quality against speed", figure, _caption(ranking, shown, speeds))
+    marked = [at(axes, *point, s.backbone, _label(s, point[0])) for s, point in zip(shown, points, strict=True)]
+    return Drawn("pareto", "Quality against speed", figure, _caption(ranking, shown, speeds), tuple(marked))
+
+
+def _label(s: Standing, images_per_s: float) -> str:
+    return f"{s.backbone}, {s.similarity}: mean mAP {percent(s.mean_map, s.low, s.high)}, {images_per_s:,.1f} images/s"
 
 
 def _around(standing: Standing) -> list[list[float]] | None:

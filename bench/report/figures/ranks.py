@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from bench.ranking import LEVEL, Ranking
+from bench.ranking import LEVEL, Ranking, Standing
 from bench.report.figures.drawn import Drawn
+from bench.report.figures.marks import percent, row
 from bench.report.figures.style import GREY, Look, datasets, named, new, told, width_for
 
 
@@ -30,7 +31,13 @@ def rank_intervals(ranking: Ranking, looks: Mapping[str, Look]) -> Drawn | None:
     axes.grid(axis="x")
     for bracket in ranking.brackets:
         _draw_bracket(axes, *bracket)
-    return Drawn("ranks", "Ranks with intervals", figure, f"{_caption(ranking)} {told(chosen)}")
+    marked = tuple(row(axes, place, 1, s.backbone, _label(s)) for place, s in enumerate(standings))
+    return Drawn("ranks", "Ranks with intervals", figure, f"{_caption(ranking)} {told(chosen)}", marked)
+
+
+def _label(s: Standing) -> str:
+    mean = percent(s.mean_map, s.low, s.high)
+    return f"{s.backbone}, {s.similarity}: rank {s.rank} ({s.rank_low}\u2013{s.rank_high}), mean mAP {mean}"
 
 
 def _draw_bracket(axes: Axes, first: int, last: int) -> None:
