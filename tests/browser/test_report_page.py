@@ -1,65 +1,14 @@
-"""The report page in headless Chromium: what a reader clicks, types, prints, and what it never does.
+"""The report page in headless Chromium: what a reader clicks, types, prints, and what it never does."""
 
-Needs the package playwright and a Chromium of the system; the tests are skipped where one of them is missing.
-"""
-
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tests.browser.opened import BOARD, opened, sync_api
 from tests.conftest import Bench
 from tests.report_page import FIGURE, MARKUP, SCRIPT, page_of, run_odd
 from tests.run_folders import make_run
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
-
-BOARD = ".verdict:visible table"
-
-
-@dataclass
-class Opened:
-    """A page in a tab, and all that it said and asked for."""
-
-    tab: "sync_api.Page"
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    def column(self, heading: str, table: str = BOARD) -> list[str]:
-        """The values that the visible rows are sorted by, "" for a missing one."""
-        return self.tab.locator(table).first.evaluate(
-            """(table, heading) => {
-                const at = [...table.rows[0].cells].findIndex((cell) => cell.innerText.trim() === heading);
-                return [...table.tBodies[0].rows].filter((row) => !row.hidden)
-                    .map((row) => row.cells[at].dataset.value ?? "");
-            }""",
-            heading,
-        )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER)
-        yield started
-        started.close()
-
-
-def opened(browser: "sync_api.Browser", path: Path, **options: object) -> Opened:
-    """The page, loaded, in a context of its own."""
-    found = Opened(browser.new_context(**options).new_page())
-    found.tab.set_default_timeout(10_000)
-    found.tab.on("console", lambda message: found.said.append(message.text))
-    found.tab.on("pageerror", lambda error: found.said.append(str(error)))
-    found.tab.on("dialog", lambda dialog: (found.said.append(f"dialog {dialog.message}"), dialog.dismiss()))
-    found.tab.on("request", lambda request: found.asked.append(request.url))
-    found.tab.goto(path.as_uri())
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,8 @@
     told(mark).textContent = `${mark.textContent}. Leaderboard: ${status.textContent}`;
   };
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  for (const drawn of all(".marks")) {
+  // the events are the figure's: an SVG that listens to focus takes it
+  for (const drawn of all(".drawn")) {
     const backbones = [...Map.groupBy(all("rect", drawn), (mark) => mark.dataset.backbone).values()];
     const clamped = (list, at) => list[Math.min(Math.max(at, 0), list.length - 1)];
     let isFirstTap = false; // which shows a mark alone
