@@ -264,6 +264,88 @@ def test_sixteen_backbones_are_told_apart_without_colour_and_many_with_it() -> N
     assert len({(of.colour, of.marker, of.line, of.filled) for of in found}) == 280
 
 
+# marks
+
+
+def drawn_at(figure: Drawn) -> set[tuple[float, float]]:
+    """Where the SVG has a marker, in its units."""
+    tree = ET.fromstring(figure.encoded("svg"))
+    uses = tree.iter("{http://www.w3.org/2000/svg}use")
+    return {(float(use.attrib["x"]), float(use.attrib["y"])) for use in uses if "style" in use.attrib}
+
+
+@pytest.mark.parametrize("name", ["pareto", "chunks", "difficulty"])
+def test_a_mark_is_where_its_point_is_in_the_svg(figures: dict[str, Drawn], name: str) -> None:
+    places = np.array(sorted(drawn_at(figures[name])))
+    marks = figures[name].marks
+    assert {mark.backbone for mark in marks} == set(BACKBONES) and all(mark.is_round for mark in marks)
+    for mark in marks:
+        centre = mark.left + mark.width / 2, mark.top + mark.height / 2
+        assert np.hypot(*(places - centre).T).min() < 0.02
+        assert mark.width == pytest.approx(12) == mark.height
+
+
+@pytest.mark.parametrize("name", ["ranks", "gain"])
+def test_a_mark_is_the_row_of_its_point(figures: dict[str, Drawn], name: str) -> None:
+    places = drawn_at(figures[name])
+    marks = figures[name].marks
+    for mark in marks:
+        inside = [
+            (x, y)
+            for x, y in places
+            if mark.left <= x <= mark.left + mark.width and mark.top < y < mark.top + mark.height
+        ]
+        assert inside and {round(y - mark.top - mark.height / 2, 1) for _, y in inside} == {0.0}
+    assert len(marks) == {"ranks": 3, "gain": 12}[name]
+
+
+def test_a_mark_is_the_cell_of_its_score(figures: dict[str, Drawn]) -> None:
+    tree = ET.fromstring(figures["heatmap"].encoded("svg"))
+    paths = [path.attrib["d"] for path in tree.iter("{http://www.w3.org/2000/svg}path")]
+    corners = [np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path), float) for path in paths]
+    boxes = [(*points.min(axis=0), *points.max(axis=0)) for points in corners if len(points) == 4]
+    marks = figures["heatmap"].marks
+    assert len(marks) == 6
+    for mark in marks:
+        box = mark.left, mark.top, mark.left + mark.width, mark.top + mark.height
+        assert any(np.allclose(box, other, atol=0.02) for other in boxes)
+
+
+def test_marks_say_the_scores(figures: dict[str, Drawn], run: Scored, ranking: Ranking) -> None:
+    labels = {name: [mark.label for mark in of.marks] for name, of in figures.items()}
+    speed = dict(zip(BACKBONES, (100.0, 300.0, 30.0), strict=True))
+    for s in ranking.standings:
+        assert s.low is not None and s.high is not None
+        mean = f"mean mAP {100 * s.mean_map:.1f} % ({100 * s.low:.1f}\u2013{100 * s.high:.1f})"
+        name = f"{s.backbone}, {s.similarity}"
+        assert f"{name}: {mean}, {speed[s.backbone]:.1f} images/s" in labels["pareto"]
+        assert f"{name}: rank {s.rank} ({s.rank_low}\u2013{s.rank_high}), {mean}" in labels["ranks"]
+        for record in run.records:
+            if (record.cell.backbone, str(record.cell.similarity)) == (s.backbone, s.similarity):
+                score = f"map {100 * record.body['metrics']['map']:.1f} %"
+                assert f"{name}, {record.cell.dataset}: {score}" in labels["heatmap"]
+    for g in gains(run):
+        assert g.low is not None and g.high is not None
+        between = f"({100 * g.low:+.1f} to {100 * g.high:+.1f})"
+        name, similarity = g.line.backbone, g.line.similarity
+        said = f"{name}, {similarity}: {100 * g.value:+.1f} {between} points of mean mAP over global"
+        assert said in labels["gain"]
+        k, norm, mean = similarity.chunks, similarity.norm, f"mean mAP {100 * g.line.mean_map:.1f} %"
+        assert f"{name}, K = {k}, norm={norm}: {mean}" in labels["chunks"]
+        assert f"{name}, global: mean mAP {100 * g.over.mean_map:.1f} %" in labels["chunks"]
+    assert "alpha, global, pairs:copies, 50 % copied: mAP 50.0 %" in labels["difficulty"]
+
+
+def test_what_has_no_score_and_no_interval_says_so() -> None:
+    run = scored({("a", "one", "global"): ranks_of(1), ("b", "two", "global"): ranks_of(2)})
+    marks = by_name(run, rank(run))["heatmap"].marks
+    without = {mark.label for mark in marks if mark.label.endswith("no score")}
+    assert without == {"a, global, two: no score", "b, global, one: no score"}
+    lost = full_run()
+    for mark in by_name(lost := Scored(lost.records, {}, 2), rank(lost))["pareto"].marks:
+        assert re.search(r"mean mAP \d+\.\d %, [\d.]+ images/s$", mark.label)
+
+
 # what is left out
 
 

@@ -19,10 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench import published_figures as published
 from bench.interfaces import Split
 from bench.plugins import datasets, load_file
+from bench.published_figures import Beside
 from bench.records import Record, RunFolder
-from bench.report import gallery, page, tables_of
+from bench.report import gallery, page, tables_of, write_page
+from bench.report.figures.marks import Mark
 from bench.report.gallery import Gallery, HardQuery, Picture, bounded, galleries, hardest, n_bytes
 from bench.sample import limited
 from bench.scored import Scored, read
@@ -300,6 +303,67 @@ def test_figures_are_images_of_their_own(odd: Path) -> None:
     (uri,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)" width="386"', text)
     assert base64.b64decode(uri).decode() == FIGURE.svg
     assert page_of(odd, ()).count("<figcaption><strong>Ranks") == 0
+
+
+def test_published_figures_stand_beside_ours(made: Path) -> None:
+    def rename(body: dict[str, Any]) -> None:
+        body["postprocess"] |= {"fit_set": None}
+        if body["backbone"]["name"] == "good" and body["dataset"]["name"] == "one":
+            body["backbone"] |= {"name": "clip", "non_commercial": True}
+            body["dataset"] |= {"name": "cub200"}
+
+    scored = changed(read(RunFolder(made)), rename)
+    pairs = published.pairs_of(scored.records)
+    assert pairs and {pair.figure.metric for pair in pairs} == {"hit@1"}
+    tables = tables_of(scored)
+    odd_source = [Beside(replace(pair.figure, source=MARKUP, url="javascript:alert(3)"), pair.record) for pair in pairs]
+    shown = [*pairs, *odd_source]
+    text = page.page(scored, tables.leaderboard, tables.verdicts, (), (), shown)
+    found = Read(text)
+    rows = found.rows("Scores of this run beside those that were published")
+    assert len(rows) == len(shown)
+    for row, pair in zip(rows, shown, strict=True):
+        assert row == pair.cells | {"backbone": "clip†", "source": pair.figure.source}
+    links = [value for tag, name, value in found.attributes if (tag, name) == ("a", "href") and "#" not in str(value)]
+    assert links == [pair.figure.url for pair in pairs]
+    assert ("a", "href", "#published") in found.attributes
+    assert 'id="published"' not in page_of(made) and "#published" not in page_of(made)
+
+
+def test_the_report_of_a_folder_has_what_pairs(made: Path, tmp_path: Path) -> None:
+    def rename(body: dict[str, Any]) -> None:
+        body["postprocess"] |= {"fit_set": None}
+        body["backbone"] |= {"name": "clip"} if body["backbone"]["name"] == "good" else {}
+        body["dataset"] |= {"name": "cub200"} if body["dataset"]["name"] == "one" else {}
+
+    scored = changed(read(RunFolder(made)), rename)
+    folder = RunFolder(tmp_path)
+    (tmp_path / "run.json").write_bytes((made / "run.json").read_bytes())
+    written = write_page(folder, scored, tables_of(scored))
+    found = Read(written.read_text(encoding="utf-8"))
+    assert found.rows("Scores of this run beside those")[0]["backbone"] == "clip"
+    # the marks of its figures are of the ranked backbones
+    assert {value for _, name, value in found.attributes if name == "data-backbone"} == {
+        record.cell.backbone for record in scored.records
+    }
+
+
+def test_marks_are_in_the_units_of_their_picture(odd: Path) -> None:
+    mark = Mark("<b>pdq", 'says "<script>"', left=10.125, top=20.0, width=12.0, height=6.0, is_round=True)
+    found = Read(page_of(odd, (replace(FIGURE, marks=(mark,)),)))
+    of = {name: value for tag, name, value in found.attributes if tag == "rect"}
+    assert of.pop("x") in ("10.12", "10.13")
+    assert of == {
+        "role": "button",
+        "tabindex": "0",
+        "data-backbone": "<b>pdq",
+        "y": "20.0",
+        "width": "12.0",
+        "height": "6.0",
+        "rx": "6.0",
+    }
+    assert ("svg", "viewbox", "0 0 252 72") in found.attributes and 'says "<script>"' in found.text
+    assert 'class="marks"' not in page_of(odd)
 
 
 # the gallery

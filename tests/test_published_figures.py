@@ -17,7 +17,7 @@ from bench.errors import UsageError
 from bench.plugins import backbones, datasets
 from bench.postprocess import Pipeline
 from bench.preprocess import Mode
-from bench.published_figures import COLUMNS, FIGURES, Beside, Figure, beside, read, sections
+from bench.published_figures import COLUMNS, FIGURES, NUMBERS, Beside, Figure, beside, pairs_of, read, sections
 from bench.records import Record
 from bench.similarity import Similarity
 
@@ -210,9 +210,24 @@ def test_the_section_shows_both_with_the_difference(make: Make) -> None:
     assert cells[:9] == ["clip", "cub200", "hit@1", "70.0", "61.9", "+8.1", "50000", "", ""]
 
 
+def test_what_is_shown_is_a_number_or_a_text_and_only_the_web_is_linked(make: Make, tmp_path: Path) -> None:
+    (pair,) = beside([make(value=0.6)], [SSCD])
+    assert {name: pair.cells[name] for name in NUMBERS} == {
+        "ours": "60.0",
+        "theirs": "56.8",
+        "difference": "+3.2",
+        "our queries": "50000",
+    }
+    for url in ("javascript:alert(1)", "data:text/html,x", "//elsewhere", "", "httpx://a"):
+        path = write(tmp_path / "published.csv", [list(COLUMNS), cells(url=url)])
+        (pair,) = pairs_of([make()], path)
+        assert pair.figure.link == "" and "](" not in sections([make()], path)
+    assert SSCD.link == SSCD.url
+
+
 def test_where_nothing_pairs_there_is_no_section(make: Make, tmp_path: Path) -> None:
     assert sections([make("dino")]) == "" == sections([])
-    assert sections([make()], tmp_path / "none.csv") == ""
+    assert sections([make()], tmp_path / "none.csv") == "" and pairs_of([make()], tmp_path / "none.csv") == []
 
 
 def write(path: Path, rows: list[list[str]]) -> Path:
