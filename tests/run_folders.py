@@ -74,11 +74,17 @@ def add_cell(
         GroundTruth(tuple(rows), (np.empty(0, np.int64),) * n_queries),
         tags=tuple(("even",) if query % 2 == 0 else () for query in range(n_queries)),
     )
-    found = evaluate(truth[:n_queries], seen, split, METRICS, Similarity())
+    body = record_body(backbone, dataset, weights)
+    body["dataset"]["manifest_sha256"] = sha256_bytes(truth.tobytes())
+    write_cell(made, body, split, truth[:n_queries], seen)
+
+
+def write_cell(made: RunFolder, body: dict[str, Any], split: Split, queries: np.ndarray, database: np.ndarray) -> None:
+    """Write a record and its evidence, with the scores that these descriptors have by the metrics it names."""
+    found = evaluate(queries, database, split, body["dataset"]["metrics"], Similarity())
     content = to_bytes(found.evidence)
     by_tag = {tag: {name: asdict(score) for name, score in of.items()} for tag, of in found.by_tag.items()}
-    body = record_body(backbone, dataset, weights)
-    body["dataset"] |= {"n_queries": n_queries, "manifest_sha256": sha256_bytes(truth.tobytes())}
+    body["dataset"]["n_queries"] = len(split.queries)
     body["metrics"] = {name: score.value for name, score in found.scores.items()}
     body["n_used"] = {name: score.n_queries for name, score in found.scores.items()}
     body |= {"by_tag": by_tag, "evidence": {"sha256": sha256_bytes(content)}}
