@@ -300,7 +300,7 @@ def test_provenance(odd: Path) -> None:
 
 def test_figures_are_images_of_their_own(odd: Path) -> None:
     text = page_of(odd)
-    (uri,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)" width="386"', text)
+    (uri,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)" width="386" height="110"', text)
     assert base64.b64decode(uri).decode() == FIGURE.svg
     assert page_of(odd, ()).count("<figcaption><strong>Ranks") == 0
 

@@ -59,10 +59,11 @@ class Figure:
     marks: Sequence[Mark] = ()
 
     @property
-    def width(self) -> int | None:
-        """Pixels on the page, so that letters are of one size in all figures; None where the figure tells no width."""
-        found = re.search(r'<svg[^>]*?\bwidth="([\d.]+)pt"', self.svg)
-        return round(float(found[1]) * PIXELS_PER_POINT) if found else None
+    def size(self) -> tuple[int, int] | None:
+        """Pixels across and down, so that letters are of one size in all figures; None where the figure tells none."""
+        found = [re.search(rf'<svg[^>]*?\b{side}="([\d.]+)pt"', self.svg) for side in ("width", "height")]
+        across, down = (round(float(side[1]) * PIXELS_PER_POINT) if side else None for side in found)
+        return None if across is None or down is None else (across, down)
 
     @property
     def view_box(self) -> str:

@@ -72,6 +72,8 @@ def colour(found: NDArray[np.uint8], box: dict[str, float], across: float, down:
 @pytest.mark.parametrize("width", [1280, 400])
 def test_marks_lie_on_what_is_drawn(browser: "sync_api.Browser", marked: Path, width: int) -> None:
     page = opened(browser, marked, viewport={"width": width, "height": 800}, device_scale_factor=2)
+    # below the window they are not drawn yet
+    page.tab.evaluate("Promise.all([...document.images].map((one) => { one.loading = 'eager'; return one.decode(); }))")
     found = pixels(page)  # at the top of the page, so that boxes are places on it
     look = looks(BACKBONES)
     for name in ("pareto", "chunks", "difficulty"):
