@@ -14,6 +14,7 @@ from bench.extract import GLOBAL, DType
 from bench.files import sha256_bytes, sha256_text
 from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Preprocess
 from bench.manifest import Manifest
+from bench.metrics import parse
 from bench.plan import Definition
 from bench.plugins import ROOT, Selected
 from bench.postprocess import Pipeline
@@ -151,6 +152,7 @@ def record(
             },
             "metrics": {name: score.value for name, score in ok.evaluation.scores.items()} if ok else {},
             "n_used": {name: score.n_queries for name, score in ok.evaluation.scores.items()} if ok else {},
+            "metric_versions": {name: parse(name)[0].version for name in dataset.metrics} if ok else {},
             "by_tag": _by_tag(ok.evaluation) if ok else {},
             "evidence": {"sha256": sha256_bytes(ok.evidence)} if ok else None,
             "throughput": _throughput(ok.stored, config) if ok else None,

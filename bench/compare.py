@@ -180,7 +180,7 @@ def _change(
         return _of_one(cell, metric, in_a, in_b, *values)
     assert in_a is not None and in_b is not None  # they have values
     found = Change(cell, metric, values[0], values[1], "not comparable")
-    if why := _apart(in_a, in_b):
+    if why := _apart(in_a, in_b, metric):
         return replace(found, why=why)
     if evidence[0] is None or evidence[1] is None:
         lost = " and ".join(name for name, of in zip("AB", evidence, strict=True) if of is None)
@@ -207,13 +207,16 @@ def _why(record: Record | None, value: float | None) -> str:
     return "the metric has no value"
 
 
-def _apart(a: Record, b: Record) -> str:
-    """Why two records of one cell can't be compared; empty where they can."""
+def _apart(a: Record, b: Record, metric: str) -> str:
+    """Why two records of one cell can't be compared by a metric; empty where they can."""
     if "random" in (a.weights, b.weights):
         return "random weights say nothing of a backbone"
     manifests = [record.body["dataset"]["manifest_sha256"] for record in (a, b)]
     if manifests[0] != manifests[1]:
         return f"the data are others (manifest {manifests[0][:12]} in A, {manifests[1][:12]} in B)"
+    versions = [record.body["metric_versions"].get(metric) for record in (a, b)]
+    if versions[0] != versions[1]:
+        return f"the metric is another (version {versions[0]} in A, {versions[1]} in B)"
     return ""
 
 

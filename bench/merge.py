@@ -1,11 +1,12 @@
 """Runs of several machines as one run folder, or why they can't be one."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.agreement import agreed
 from bench.errors import UsageError
 from bench.files import whole_folder, write_json
 from bench.plan import Definition
@@ -60,8 +61,8 @@ def _fitting(parts: Sequence[Part]) -> list[tuple[Part, Record]]:
     told: dict[str, tuple[Part, Any]] = {}
     chosen: dict[Definition, tuple[Part, Record]] = {}
     for part in parts:
-        agreed = [*_settings(part.config), *(of for record in part.records for of in _of_record(record))]
-        for what, value in agreed:
+        weights = "--weights", part.config["weights"]
+        for what, value in (weights, *(of for record in part.records for of in agreed(record))):
             before, known = told.setdefault(what, (part, value))
             if known != value:
                 raise UsageError(_unfit(what, before, known, part, value))
@@ -75,28 +76,6 @@ def _fitting(parts: Sequence[Part]) -> list[tuple[Part, Record]]:
         if record.status == "ok" and not part.folder.has_evidence(record):
             raise UsageError(f"the evidence of {record.cell} in {part.folder.path} is lost or damaged: run again there")
     return list(chosen.values())
-
-
-def _settings(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What runs must have been told alike. A seed decides random weights and samples, and nothing else."""
-    yield from ((f"--{name}", config.get(name)) for name in _SAME)
-    if config["weights"] == "random" or config.get("limit") is not None:
-        yield "--seed", config["seed"]
-
-
-def _of_record(record: Record) -> Iterator[tuple[str, Any]]:
-    """What must be the same of a backbone and of a dataset wherever it was measured, where it is known."""
-    body, backbone, dataset = record.body, record.cell.backbone, record.cell.dataset
-    yield f"the list of metrics of {dataset}", body["dataset"]["metrics"]
-    yield f"the kind of {dataset}", body["dataset"]["kind"]
-    yield f"the kind of weights of {backbone}", record.weights
-    yield f"the precision of {backbone}", body["precision"]
-    if (manifest := body["dataset"].get("manifest_sha256")) is not None:
-        yield f"the manifest of {dataset}", manifest
-    if (sha256 := body["backbone"]["weights_sha256"]) is not None:
-        yield f"the weights' sha256 of {backbone}", sha256
-    own = {name: value for name, value in body["preprocess"].items() if name != "query_crop"}  # which the data decide
-    yield f"the preprocessing of {backbone}", own
 
 
 def _require_same_scores(before: Part, kept: Record, part: Part, record: Record) -> None:

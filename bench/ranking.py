@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.metrics import resampled
 from bench.records import Record
 from bench.scored import SEED, Scored
 from bench.uncertainty import FEWEST, MOST, N_RESAMPLES, holm, interval, sign_flip_p
@@ -40,7 +39,8 @@ class Standing:
     rank_low, rank_high: 95 % of the ranks over resamples; None, as p_top is empty, where there are none. mrr: mean of
     1 / rank over datasets. borda: mean over datasets of the share of the others it beats, half for equals. z: mean over
     datasets of the score's distance from the mean of all, in standard deviations. p_top: probability to be among the
-    first 1, 2, ... over resamples. p_next: Holm-corrected p that it is as good as the next one; None for the last.
+    first 1, 2, ... over resamples. p_next: Holm-corrected p that it is as good as the next one; None for the last, and
+    where the evidence of either is lost.
     """
 
     backbone: str
@@ -91,8 +91,9 @@ class _Candidate:
 def rank(scored: Scored, group: Group = "all", rule: Rule = "best") -> Ranking:
     """The verdict on the backbones of a run over the datasets of a group that have `map`.
 
-    Only backbones with real weights (or none) and a score on every dataset are ranked. Where resamples are to be had
-    of all of them, by query within each dataset, the same for every backbone, ranks and means have intervals.
+    Only backbones with real weights (or none) and a score on every dataset are ranked. Resamples are by query within
+    each dataset, the same for every backbone: a mean has an interval where its own evidence is there, ranks have them
+    where that of all is.
     """
     of_group = [r for r in scored.records if r.body["dataset"]["kind"] in _KINDS[group]]
     datasets = tuple(dict.fromkeys(r.cell.dataset for r in of_group if METRIC in r.body["dataset"]["metrics"]))
@@ -109,8 +110,9 @@ def rank(scored: Scored, group: Group = "all", rule: Rule = "best") -> Ranking:
     if not chosen:
         return Ranking(group, rule, datasets, (), apart, ())
     values = np.array([candidate.scores for candidate in chosen])
-    means = _resampled_means(scored, chosen, len(datasets))
-    p_next = _tests(scored, chosen)
+    precisions = [scored.precisions([c.cells[at].cell for c in chosen]) for at in range(len(datasets))]
+    means = _resampled_means(scored, chosen, precisions)
+    p_next = _tests(precisions)
     return Ranking(group, rule, datasets, _standings(chosen, values, means, p_next), apart, _brackets(p_next))
 
 
@@ -171,24 +173,23 @@ def mean_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _standings(
-    chosen: list[_Candidate], values: NDArray[np.float64], means: NDArray[np.float64] | None, p_next: list[float] | None
+    chosen: list[_Candidate], values: NDArray[np.float64], means: NDArray[np.float64], p_next: list[float | None]
 ) -> tuple[Standing, ...]:
     """values [n, D], means [B, n] of the resamples."""
     n = len(chosen)
     places = competition_ranks(values.mean(axis=1).tolist())
     aggregates = zip(mean_reciprocal_rank(values), borda(values), mean_z(values), strict=True)
-    drawn = None if means is None else pd.DataFrame(means).rank(axis=1, method="min", ascending=False).to_numpy()
+    fewest = [min(cell.body["n_used"][METRIC] for cell in candidate.cells) for candidate in chosen]
+    drawn = _ranks(means, min(fewest))
     found = []
     for at, (candidate, place, of_datasets) in enumerate(zip(chosen, places, aggregates, strict=True)):
         assert place is not None  # every value exists
         places_drawn: tuple[int | None, int | None] = None, None
-        between: tuple[float | None, float | None] = None, None
+        between = interval(means[:, at], fewest[at], float(values[at].mean())) or (None, None)
         p_top: tuple[float, ...] = ()
-        if means is not None and drawn is not None:
+        if drawn is not None:
             low, high = (int(q) for q in np.quantile(drawn[:, at], (0.025, 0.975), method="inverted_cdf"))
             places_drawn = min(low, place), max(high, place)
-            fewest = min(cell.body["n_used"][METRIC] for cell in candidate.cells)
-            between = interval(means[:, at], fewest, float(values[at].mean())) or between
             p_top = tuple(float((drawn[:, at] <= k).mean()) for k in range(1, n + 1))
         found.append(
             Standing(
@@ -205,55 +206,49 @@ def _standings(
                 borda=float(of_datasets[1]),
                 z=float(of_datasets[2]),
                 p_top=p_top,
-                p_next=None if p_next is None or at == n - 1 else p_next[at],
+                p_next=None if at == n - 1 else p_next[at],
             )
         )
     return tuple(found)
 
 
-def _resampled_means(scored: Scored, chosen: list[_Candidate], n_datasets: int) -> NDArray[np.float64] | None:
-    """The mean over datasets of every resample, [B or a little less, n], the same resamples for all.
+def _resampled_means(
+    scored: Scored, chosen: list[_Candidate], precisions: list[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """The mean over datasets of every resample, [B, n], the same resamples for all; nan where it does not exist."""
+    total = np.zeros((N_RESAMPLES, len(chosen)))
+    for cell, of in zip(chosen[0].cells, precisions, strict=True):
+        total += scored.resampled_mean(cell.cell.dataset, of)
+    return total / len(precisions)
 
-    None where the evidence of a cell is not to be had, a dataset has fewer than FEWEST queries with a positive, or too
+
+def _ranks(means: NDArray[np.float64], fewest: int) -> NDArray[np.float64] | None:
+    """The ranks in every resample, [B or a little less, n].
+
+    None where the evidence of any is not to be had, a dataset has fewer than FEWEST queries with a positive, or too
     many resamples have none.
     """
-    if any(cell.body["n_used"][METRIC] < FEWEST for candidate in chosen for cell in candidate.cells):
+    exist = ~np.isnan(means).any(axis=1)
+    if fewest < FEWEST or exist.mean() < MOST:
         return None
-    total = np.zeros((N_RESAMPLES, len(chosen)))
-    for at in range(n_datasets):
-        found = _aps(scored, chosen, at)
-        if found is None:
-            return None
-        weights = scored.weights(chosen[0].cells[at].cell.dataset, found.shape[1])
-        total += resampled.mean(found, weights)
-    exist = ~np.isnan(total).any(axis=1)
-    return total[exist] / n_datasets if exist.mean() >= MOST else None
+    return pd.DataFrame(means[exist]).rank(axis=1, method="min", ascending=False).to_numpy()
 
 
-def _aps(scored: Scored, chosen: list[_Candidate], at: int) -> NDArray[np.float64] | None:
-    """Average precision of every query of a dataset, [n, Q]."""
-    evidence = [scored.evidence.get(candidate.cells[at].cell) for candidate in chosen]
-    known = [e for e in evidence if e is not None]
-    if len(known) < len(evidence) or len({e.query_ids for e in known}) > 1:
-        return None
-    return np.stack([e.ap for e in known])
+def _tests(precisions: list[NDArray[np.float64]]) -> list[float | None]:
+    """Holm-corrected p of every two neighbours, [n - 1]; None where the evidence of either is not to be had."""
+    known = np.all([~np.isnan(of).all(axis=1) for of in precisions], axis=0)
+    tested = np.flatnonzero(known[1:] & known[:-1])
+    found: list[float | None] = [None] * (len(known) - 1)
+    if len(tested):
+        some = int(tested[0])
+        differences = [(of[tested + 1] - of[tested])[:, ~np.isnan(of[some])] for of in precisions]
+        for at, p in zip(tested, holm(sign_flip_p(differences, SEED)), strict=True):
+            found[at] = float(p)
+    return found
 
 
-def _tests(scored: Scored, chosen: list[_Candidate]) -> list[float] | None:
-    """Holm-corrected p of every two neighbours, [n - 1]; None where the evidence of a cell is not to be had."""
-    if len(chosen) < 2:
-        return []
-    differences = []
-    for at in range(len(chosen[0].cells)):
-        found = _aps(scored, chosen, at)
-        if found is None:
-            return None
-        differences.append(np.diff(found[:, ~np.isnan(found[0])], axis=0))
-    return [float(p) for p in holm(sign_flip_p(differences, SEED))]
-
-
-def _brackets(p_next: list[float] | None) -> tuple[tuple[int, int], ...]:
+def _brackets(p_next: list[float | None]) -> tuple[tuple[int, int], ...]:
     """Runs of neighbours that are not separable."""
-    together = [p >= LEVEL for p in p_next or []]
+    together = [p is not None and p >= LEVEL for p in p_next]
     changes = [0, *(at + 1 for at, (a, b) in enumerate(pairwise(together)) if a != b), len(together)]
     return tuple((first, last) for first, last in pairwise(changes) if first < last and together[first])

@@ -17,7 +17,7 @@ from bench.plan import Definition
 from bench.plugins import natural
 from bench.similarity import Similarity
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CONFIG = "run.json"
 #: Of the file beside a record that its scores follow from.
 EVIDENCE = ".npz"
@@ -46,6 +46,12 @@ PAGES = (
 
 Status = Literal["ok", "failed", "unavailable"]
 WeightsKind = Literal["pretrained", "random"]
+#: What every record has, whatever came of its cell.
+_FIELDS = (
+    *("backbone", "dataset", "similarity", "preprocess", "postprocess", "precision", "seed"),
+    *("metrics", "n_used", "metric_versions", "by_tag", "throughput"),
+    *("argv", "git", "packages", "hardware", "run_id", "created_utc"),
+)
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,10 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """The configuration in run.json. Raises UsageError where it can't be read."""
-        return _read(self.path / CONFIG)
+        path = self.path / CONFIG
+        if not path.is_file():
+            raise UsageError(f"the folder {self.path} has no {CONFIG}, which tells what its records are of: restore it")
+        return _read(path)
 
     def write(self, record: Record, evidence: bytes | None = None) -> None:
         """Write or replace a cell's record, and the .npz file of what its scores follow from."""
@@ -222,7 +231,7 @@ class RunFolder:
         record = Record(body)
         try:
             part, field = ("evidence", "sha256") if record.status == "ok" else ("error", "message")
-            _ = record.cell, record.weights, body[part][field]
+            _ = record.cell, record.weights, body[part][field], [body[name] for name in _FIELDS]
         except (KeyError, TypeError, UsageError) as error:
             raise UsageError(f"the file {path} is not a whole record ({error}): delete it and run again") from error
         return record

@@ -2,16 +2,19 @@
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.agreement import agreed, fitting
 from bench.errors import UsageError
 from bench.evidence import Evidence
+from bench.metrics import resampled
 from bench.plan import Definition
 from bench.records import Record, RunFolder, order, record_name
 from bench.uncertainty import N_RESAMPLES, interval, resamples
@@ -43,6 +46,23 @@ class Scored:
             self._weights[key] = resamples(n_queries, N_RESAMPLES, (SEED, zlib.crc32(dataset.encode())))
         return self._weights[key]
 
+    def precisions(self, cells: Sequence[Definition]) -> NDArray[np.float64]:
+        """Average precision of every query of a dataset by its cells, float64 [n, Q].
+
+        nan for a query without a positive, and all along for a cell whose evidence is not to be had, or of other
+        queries than the first.
+        """
+        found = [self.evidence.get(cell) for cell in cells]
+        queries = next((of.query_ids for of in found if of is not None), ())
+        lost = np.full(len(queries), np.nan)
+        return np.stack([lost if of is None or of.query_ids != queries else of.ap for of in found])
+
+    def resampled_mean(self, dataset: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of values [n, Q] over the queries of each of a dataset's resamples: [B, n], nan where it is none."""
+        if not values.shape[1]:
+            return np.full((N_RESAMPLES, len(values)), np.nan)
+        return resampled.mean(values, self.weights(dataset, values.shape[1]))
+
     @cached_property
     def intervals(self) -> Mapping[tuple[Definition, str], tuple[float, float]]:
         """95 % interval of the score of a cell by a metric, where it has one."""
@@ -65,14 +85,23 @@ class Scored:
 
 
 def read(folder: RunFolder) -> Scored:
-    """All records of a run folder that can be used, with their evidence. Raises UsageError where there is none."""
+    """All records of a run folder that can be used, with their evidence. Raises UsageError where there is none.
+
+    What can't be used is left out and told: a file that is no record, the second of two that disagree, and what was
+    not measured as most others were.
+    """
     found: dict[tuple[Definition, str], Record] = {}
     problems = []
     for path in folder.files():
         try:
             record = folder.record_at(path)
+            _ = dict(agreed(record))
         except UsageError as error:
             problems.append(str(error))
+            continue
+        except (AttributeError, LookupError, TypeError) as error:
+            told = f"{type(error).__name__}: {error}"
+            problems.append(f"the file {path} is not a whole record ({told}): delete it and run again")
             continue
         cell = record.cell, record.weights
         if (known := found.get(cell)) is None or path.name == record_name(*cell):
@@ -83,7 +112,9 @@ def read(folder: RunFolder) -> Scored:
             )
     if not found:
         raise UsageError(problems[0] if problems else f"the folder {folder.path} holds no records: give one of `run`")
-    records = sorted(found.values(), key=order)
+    records, unfit = fitting(sorted(found.values(), key=order))
+    config = folder.config()
+    problems += [*unfit, *_without_records(config, records)]
     evidence = {}
     for record in records:
         if record.status == "ok":
@@ -91,4 +122,13 @@ def read(folder: RunFolder) -> Scored:
                 evidence[record.cell] = folder.evidence(record)
             except UsageError as error:
                 problems.append(str(error))
-    return Scored(tuple(records), evidence, len(folder.config()["datasets"]), tuple(problems))
+    return Scored(tuple(records), evidence, len(config["datasets"]), tuple(problems))
+
+
+def _without_records(config: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
+    """A sentence on what the configuration names and no record has: a run that was killed, or records that are lost."""
+    lost = [name for name in config["backbones"] if name not in {record.cell.backbone for record in records}]
+    found, wanted = len({record.cell.dataset for record in records}), len(config["datasets"])
+    told = [f"the backbones {', '.join(lost)}"] if lost else []
+    told += [f"{wanted - found} of its {wanted} datasets"] if found < wanted else []
+    return [f"the run has no record of {' and of '.join(told)}: go on with it"] if told else []

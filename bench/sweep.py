@@ -7,7 +7,6 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from bench.metrics import resampled
 from bench.ranking import METRIC
 from bench.records import Record
 from bench.scored import Scored
@@ -135,11 +134,7 @@ def _intervals(scored: Scored, chunked: Sequence[Line], over: Line) -> list[tupl
     """Of each difference of means: both are drawn with the same queries, so what is hard for both cancels."""
     total = np.zeros((N_RESAMPLES, len(chunked)))
     for cells in zip(*(line.cells for line in (over, *chunked)), strict=True):
-        evidence = [found for cell in cells if (found := scored.evidence.get(cell.cell)) is not None]
-        if len(evidence) < len(cells) or len({of.query_ids for of in evidence}) > 1:
-            return [None] * len(chunked)
-        precisions = np.stack([of.ap for of in evidence])
-        weights = scored.weights(cells[0].cell.dataset, precisions.shape[1])
-        total += resampled.mean(precisions[1:] - precisions[0], weights) / len(over.cells)
+        precisions = scored.precisions([cell.cell for cell in cells])
+        total += scored.resampled_mean(cells[0].cell.dataset, precisions[1:] - precisions[0]) / len(over.cells)
     n_queries = min(cell.body["n_used"][METRIC] for cell in over.cells)
     return [interval(total[:, at], n_queries) for at in range(len(chunked))]

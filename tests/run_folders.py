@@ -87,6 +87,7 @@ def write_cell(made: RunFolder, body: dict[str, Any], split: Split, queries: np.
     body["dataset"]["n_queries"] = len(split.queries)
     body["metrics"] = {name: score.value for name, score in found.scores.items()}
     body["n_used"] = {name: score.n_queries for name, score in found.scores.items()}
+    body["metric_versions"] = dict.fromkeys(found.scores, 1)
     body |= {"by_tag": by_tag, "evidence": {"sha256": sha256_bytes(content)}}
     made.write(Record(body), content)
 
@@ -129,6 +130,10 @@ def record_body(backbone: str, dataset: str, weights: str) -> dict[str, Any]:
         "similarity": {"spec": "global", "kind": "global"},
         "postprocess": {"spec": "", "l2": True, "fit_set": None},
         "search": {"metric": "cosine", "candidates": "full", "tie_rule": "pessimistic"},
+        "metrics": {},
+        "n_used": {},
+        "metric_versions": {},
+        "by_tag": {},
         "throughput": {"images_per_s": 10.0, "n_images": 30, "batch_size": 32},
         "precision": "fp32",
         "seed": 0,

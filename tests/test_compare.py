@@ -156,11 +156,21 @@ def test_a_cell_of_one_run_alone_and_a_failed_one(a: RunFolder, copied: RunFolde
 
 
 def test_other_data_are_not_compared_and_it_is_said(a: RunFolder, copied: RunFolder) -> None:
-    change(copied, "better--one--global", lambda body: body["dataset"].update(manifest_sha256="f" * 64))
+    for path in copied.records_path.glob("*--one--*.json"):
+        change(copied, path.stem, lambda body: body["dataset"].update(manifest_sha256="f" * 64))
     c = of(compare(read(a), read(copied)), "better")
     assert (c.statement, c.p, c.low) == ("not comparable", None, None)
     assert c.why.startswith("the data are others (manifest ") and c.why.endswith("in A, ffffffffffff in B)")
     assert any(d.what == "manifest of one" for d in differences(read(a), read(copied)))
+
+
+def test_another_version_of_a_metric_is_not_compared_and_the_others_are(a: RunFolder, copied: RunFolder) -> None:
+    for path in copied.records_path.glob("*.json"):
+        change(copied, path.stem, lambda body: body["metric_versions"].update(map=2))
+    found = {change.metric: change for change in compare(read(a), read(copied))}
+    assert found["map"].statement == "not comparable"
+    assert found["map"].why == "the metric is another (version 1 in A, 2 in B)" and found["map"].p is None
+    assert found["micro_ap"].statement != "not comparable"
 
 
 def test_random_weights_are_not_compared(a: RunFolder, tmp_path: Path) -> None:

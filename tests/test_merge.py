@@ -117,6 +117,7 @@ def test_a_cell_with_scores_takes_the_place_of_one_that_failed(a: RunFolder, b: 
         (lambda body: body["backbone"].update(weights="random"), "the kind of weights of both is pretrained "),
         (lambda body: body["preprocess"].update(size=320), "the preprocessing of both is "),
         (lambda body: body.update(precision="bf16"), "the precision of both is fp32 "),
+        (lambda body: body["metric_versions"].update(map=2), "the version of the metric map is 1 "),
     ],
 )
 def test_records_that_do_not_fit_are_refused(
@@ -131,30 +132,39 @@ def test_records_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "changed"),
     [
-        ("weights", "random"),
-        ("preprocess", "squash:320"),
-        ("postprocess", "pcaw64,l2"),
-        ("background", "photos"),
-        ("limit", 10),
+        ("preprocess", "squash:320", lambda body: body["preprocess"].update(mode="squash:320")),
+        ("postprocess", "pcaw64,l2", lambda body: body["postprocess"].update(spec="pcaw64,l2")),
+        ("background", "photos", lambda body: body["postprocess"].update(fit_set="photos")),
+        ("limit", 10, lambda body: body["dataset"].update(limit=10)),
     ],
 )
 def test_runs_that_were_told_otherwise_are_refused(
-    a: RunFolder, b: RunFolder, tmp_path: Path, name: str, value: object
+    a: RunFolder, b: RunFolder, tmp_path: Path, name: str, value: object, changed: Callable[[dict[str, Any]], Any]
 ) -> None:
-    configure(b, **{name: value})
+    for path in b.records_path.glob("*.json"):
+        change(b, path.stem, changed)
     with pytest.raises(UsageError, match=rf"don't fit together: --{name} is .* and {value} in "):
+        merge([a.path, b.path], tmp_path / "all")
+
+
+def test_a_run_of_random_weights_does_not_fit_one_of_real_ones(a: RunFolder, b: RunFolder, tmp_path: Path) -> None:
+    configure(b, weights="random")
+    with pytest.raises(UsageError, match=r"--weights is pretrained in .* and random in "):
         merge([a.path, b.path], tmp_path / "all")
 
 
 def test_a_seed_counts_where_it_decides_scores(a: RunFolder, b: RunFolder, tmp_path: Path) -> None:
     configure(b, seed=1)
+    for path in b.records_path.glob("*.json"):
+        change(b, path.stem, lambda body: body.update(seed=1))
     assert merge([a.path, b.path], tmp_path / "all").config()["seed"] is None
     for folder in (a, b):
-        configure(folder, weights="random")
+        for path in folder.records_path.glob("*.json"):
+            change(folder, path.stem, lambda body: body["dataset"].update(limit=10))
     with pytest.raises(UsageError, match=r"--seed is 0 in .* and 1 in "):
-        merge([a.path, b.path], tmp_path / "random")
+        merge([a.path, b.path], tmp_path / "sample")
 
 
 def test_another_schema_is_refused(a: RunFolder, b: RunFolder, tmp_path: Path) -> None:
@@ -195,6 +205,6 @@ def test_the_merge_command(bench: Bench, a: RunFolder, b: RunFolder, tmp_path: P
     assert bench("select", out).returncode == 0
     again = bench("run", "--backbones", "dhash", "--output", out)
     assert again.returncode == 2 and re.search("is merged from|belongs to another run", again.stderr)
-    configure(b, limit=10)
+    change(b, "far--one--global", lambda body: body["dataset"].update(limit=10))
     ran = bench("merge", a.path, b.path, "--output", tmp_path / "other")
     assert ran.returncode == 2 and "don't fit together: --limit is None in" in ran.stderr

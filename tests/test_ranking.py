@@ -175,6 +175,24 @@ def test_without_evidence_there_are_ranks_and_no_intervals() -> None:
     assert found.brackets == () and found.standings[0].p_next is None
 
 
+def test_what_one_lost_leaves_the_others_their_intervals_and_tests() -> None:
+    rng = np.random.default_rng(0)
+    far = {"a": 0.9, "b": 0.7, "c": 0.4, "d": 0.1}
+    cells = {(n, d, "global"): rng.uniform(v / 2, v, 40) for n, v in far.items() for d in ("one", "two")}
+    run = scored(cells)
+    lost = Definition("c", "two", Similarity())
+    part = Scored(run.records, {cell: of for cell, of in run.evidence.items() if cell != lost}, 2)
+    whole, found = rank(run).standings, rank(part).standings
+    assert [s.backbone for s in found] == ["a", "b", "c", "d"]
+    assert [(s.low, s.high) for s in found] == [
+        (None, None) if s.backbone == "c" else (s.low, s.high) for s in whole
+    ] and all(s.low is not None for s in whole)
+    assert all(s.rank_low is None and s.p_top == () for s in found)
+    # one test is left, and nothing to correct for
+    assert [s.p_next is None for s in found] == [False, True, True, True]
+    assert found[0].p_next == pytest.approx(1e-4)
+
+
 def test_few_queries_say_nothing_of_how_sure_a_rank_is() -> None:
     few = scored({(name, "one", "global"): flat(v, 4) for name, v in (("a", 0.5), ("b", 0.2))})
     assert [(s.rank, s.rank_low, s.low, s.p_top) for s in rank(few).standings] == [

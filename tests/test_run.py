@@ -81,7 +81,7 @@ def test_a_record_says_where_its_numbers_come_from(bench: Bench, small: Path, tm
     bench(*arguments(small, tmp_path / "out", "efficientnet_lite0"))
     (path,) = (tmp_path / "out/records").glob("efficientnet_lite0--disc_small--chunked@16-*.json")
     body = json.loads(path.read_text())
-    assert body["schema_version"] == 3 and body["status"] == "ok" and body["error"] is None
+    assert body["schema_version"] == 4 and body["status"] == "ok" and body["error"] is None
     assert body["backbone"]["weights_sha256"].startswith("57934424")
     chunked = {"spec": "chunked@16", "kind": "chunked", "chunks": 16, "chunk_norm": "vector"}
     similarity = chunked | {"descriptor": "global", "grid": None, "cross": False}

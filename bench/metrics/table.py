@@ -64,6 +64,7 @@ class Metric:
     """unit: what it averages over. score: of judged results; raises DatasetError where they lack what it needs.
 
     resampled: the same of many resamples of the queries, nan where it does not exist; raises as `score` does.
+    version: raised with every change after which the same judged results have another score; it stands in records.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Metric:
     unit: Unit
     score: Callable[[Judged], Score]
     resampled: Resampled
+    version: int = 1
 
 
 def _per_query(

@@ -167,7 +167,7 @@ def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[s
         "embed_dim": first.body["backbone"]["embed_dim"],
         "params_m": next((p for c in cells if (p := c.body["backbone"]["params_m"]) is not None), None),
         "images_per_s": images_per_s(cells),
-        "device": first.body["hardware"]["device"],
+        "device": ", ".join(dict.fromkeys(c.body["hardware"]["device"] for c in cells)),
         "licence": first.body["backbone"]["licence"],
         "non_commercial": first.body["backbone"]["non_commercial"],
     }
