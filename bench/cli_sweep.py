@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bench.errors import UsageError
+
 if TYPE_CHECKING:
     from bench.records import RunFolder
     from bench.sweep import Gain
@@ -44,15 +46,17 @@ def command(execute: Execute) -> Callable[..., None]:
         """Run over numbers of chunks, and tell what each gains over `global`, which is always among them."""
         wanted = f"global,{options.pop('similarities')}"
         folder, failed = execute(**options, similarities=wanted, sweeps=True)
-        show(folder)
+        shown = show(folder)
         if failed:
             raise typer.Exit(3)
+        if not shown:
+            raise UsageError("the sweep has no gain to show: name numbers of chunks that divide the descriptors")
 
     return sweep
 
 
-def show(folder: "RunFolder") -> None:
-    """Print what each number of chunks gains; write sweep.csv and its figures."""
+def show(folder: "RunFolder") -> bool:
+    """Print what each number of chunks gains; write sweep.csv and its figures. False where there is nothing to show."""
     from bench import console
     from bench.files import write_text
     from bench.report.figures import write_sweep_figures
@@ -64,13 +68,18 @@ def show(folder: "RunFolder") -> None:
     found = gains(scored)
     if found:
         console.print_rows([_row(gain) for gain in found])
+    for problem in scored.problems:
+        console.out.print(problem, soft_wrap=True)
     for sentence in left_out(scored, [Similarity.parse(spec) for spec in folder.config()["similarities"]]):
         console.out.print(sentence, soft_wrap=True)
+    if not found:
+        return False
     mark = ".random" if any(record.weights == "random" for record in scored.records) else ""
     path = folder.path / f"sweep{mark}.csv"
     write_text(path, table(found).to_csv(index=False, lineterminator="\n"))
     written = [path, *write_sweep_figures(folder.path, scored)]
     console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+    return True
 
 
 def _row(gain: "Gain") -> dict[str, str]:

@@ -27,8 +27,9 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         Path(temporary).replace(path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk does not tell which
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            # a full disk does not tell which, and nobody knows the temporary one
+            error.filename, error.filename2 = str(path), None
         raise
 
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import pandas as pd
-
 from bench.errors import UsageError
 from bench.postprocess import Pipeline
 from bench.preprocess import Mode
 from bench.records import Record
+from bench.report.text import markdown_table
 
 #: In the repository; an installed copy has none, and then nothing stands beside its scores.
 FIGURES = Path(__file__).resolve().parents[1] / "results" / "published.csv"
@@ -139,8 +138,8 @@ def sections(records: Sequence[Record], path: Path = FIGURES) -> str:
     pairs = pairs_of(records, path)
     if not pairs:
         return ""
-    frame = pd.DataFrame([_shown(pair) for pair in pairs])
-    return f"\n## {TITLE}\n\n{ABOUT}\n\n{frame.to_markdown(index=False, disable_numparse=True)}\n"
+    rows = [_shown(pair) for pair in pairs]
+    return f"\n## {TITLE}\n\n{ABOUT}\n\n{markdown_table(list(rows[0]), [list(row.values()) for row in rows])}\n"
 
 
 def _require_columns(found: Sequence[str], path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.evaluate import scores_of
 from bench.evidence import Evidence, precisions
-from bench.records import TABLES, Record
+from bench.records import EVIDENCE, TABLES, Record, RunFolder, record_name
 from bench.report import tables_of
 from bench.scored import Scored
 
@@ -32,6 +32,7 @@ def problems(folder: Path, scored: Scored) -> Iterator[str]:
     to the last bit; every table is made again from the records and must be on disk byte for byte.
     """
     yield from scored.problems
+    yield from _stray(RunFolder(folder))
     for record in scored.records:
         if evidence := scored.evidence.get(record.cell):
             try:
@@ -46,6 +47,21 @@ def problems(folder: Path, scored: Scored) -> Iterator[str]:
         return
     for name in dict.fromkeys([*texts, *TABLES]):
         yield from of_table(folder / name, texts.get(name))
+
+
+def _stray(folder: RunFolder) -> Iterator[str]:
+    """What lies among the records and is neither the one record of a cell nor its evidence."""
+    files = folder.files()
+    for path in files:
+        try:
+            record = folder.record_at(path)
+        except BenchError:
+            continue  # told when it was read
+        if (name := record_name(record.cell, record.weights)) != path.name:
+            yield f"the file {path} is a second record of {record.cell}, which stands in {name}: delete it"
+    for path in folder.records_path.glob(f"*{EVIDENCE}"):
+        if path.with_suffix(".json") not in files:
+            yield f"the evidence {path} is of no record: delete it"
 
 
 def _of_record(record: Record, evidence: Evidence) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pandas as pd
 import pytest
 
 from bench.console import print_rows
+from bench.errors import UsageError
 from bench.ranking import competition_ranks
 from bench.records import Record, order
 from bench.report import leaderboard, scores
+from bench.report.choose import columns, in_order
 from bench.report.text import markdown, missing, shown
 from bench.scored import Scored
 from tests.conftest import Bench
@@ -250,3 +253,26 @@ def test_help_imports_nothing_heavy(bench: Bench) -> None:
 def test_names_are_text_on_the_console(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows([{"name": "folder:cat: [bold]chunked@16[norm=chunk]"}])
     assert "folder:cat: [bold]chunked@16[norm=chunk]" in capsys.readouterr().out
+
+
+def test_names_end_no_cell_of_markdown_and_begin_no_tag(make: Make) -> None:
+    name = r"a|b<script>\\"
+    records = [make(name, "one", 0.5), make("c", "one", 0.4)]
+    row = next(line for line in text_of(records).splitlines() if "script" in line)
+    assert r"| a\|b&lt;script>\\\\ " in row
+    head = next(line for line in text_of(records).splitlines() if line.startswith("|:"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == head.count("|")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("complet", "the leaderboard has no column 'complet': did you mean complete"),
+        ("qqqq", "the leaderboard has no column 'qqqq': name some of rank, rank_low, "),
+    ],
+)
+def test_a_column_that_there_is_not_is_told_with_near_ones(make: Make, name: str, told: str) -> None:
+    table = leaderboard(of([make("a", "one", 0.5)]))
+    for choose in (columns, in_order):
+        with pytest.raises(UsageError, match=re.escape(told)):
+            choose(table, name)

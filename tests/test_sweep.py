@@ -1,8 +1,7 @@
-"""Braces against bash, gains against resampling cell by cell, the command on a real run."""
+"""Braces, gains against resampling cell by cell, the command on a real run."""
 
 import csv
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from bench import cli_sweep
-from bench.braces import MOST, expand
 from bench.cli import app
 from bench.errors import UsageError
 from bench.evidence import Evidence
@@ -26,22 +22,13 @@ from bench.plan import Definition
 from bench.records import Record, RunFolder, order
 from bench.scored import Scored
 from bench.similarity import Similarity
+from bench.similarity.spec import MOST, parse_all
 from bench.sweep import COLUMNS, gains, left_out, lines, table
 from bench.uncertainty import interval
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Bench
 from tests.run_folders import record_body
 
 Cells = Mapping[tuple[str, str, str], NDArray[np.int64] | None]
-
-words = st.recursive(
-    st.text("ab@", min_size=0, max_size=2),
-    lambda inner: st.tuples(
-        st.text("ab", max_size=1),
-        st.lists(inner, min_size=2, max_size=3).map(lambda names: f"{{{','.join(names)}}}"),
-        inner,
-    ).map("".join),
-    max_leaves=6,
-)
 
 
 def evidence(ranks: NDArray[np.int64]) -> Evidence:
@@ -85,15 +72,6 @@ def no_better(ranks: NDArray[np.int64], by: int) -> NDArray[np.int64]:
 # braces
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(words, min_size=1, max_size=3))
-def test_braces_stand_for_what_bash_makes_of_them(parts: list[str]) -> None:
-    texts = [f"x{part}" for part in parts]
-    script = f"printf '%s\\n' {' '.join(texts)}"
-    answer = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert expand(",".join(texts)) == answer.stdout.splitlines()
-
-
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -103,34 +81,26 @@ def test_braces_stand_for_what_bash_makes_of_them(parts: list[str]) -> None:
             ["chunked@2", "chunked@2[norm=chunk]", "chunked@16", "chunked@16[norm=chunk]"],
         ),
         ("{global,{cross,chunked}@tokens}", ["global", "cross@tokens", "chunked@tokens"]),
+        ("chunked@{2..4}", ["chunked@2", "chunked@3", "chunked@4"]),
         ("chunked@{16}", ["chunked@16"]),
-        ("a,b", ["a", "b"]),
-        ("", [""]),
+        ("global, chunked@2,global", ["global", "chunked@2"]),
     ],
 )
 def test_braces_of_similarities(text: str, names: list[str]) -> None:
-    assert expand(text) == names
+    assert [str(similarity) for similarity in parse_all(text)] == names
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("chunked@{2,4", "a brace { in 'chunked@{2,4' is never closed: write {2,4,8}"),
-        ("chunked@2,4}", "the brace } at character 12 of 'chunked@2,4}' has no { before it: write {2,4,8}"),
-        ("}{", "the brace } at character 1 of '}{' has no { before it: write {2,4,8}"),
-    ],
-)
-def test_a_brace_alone_is_refused(text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(told)):
-        expand(text)
+@pytest.mark.parametrize("text", ["chunked@{2,4", "chunked@2,4}", "{", "}", "global,{chunked@2"])
+def test_a_brace_alone_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"the braces in '{text}' are no pairs: write chunked@{{2,4,8}}")):
+        parse_all(text)
 
 
-def test_more_names_than_anyone_means_are_refused_before_they_are_made() -> None:
-    assert len(expand("{a,b}" * 9)) == 512 < MOST
-    with pytest.raises(UsageError, match="stand for more than 1,000 names: write fewer"):
-        expand("{a,b}" * 60)
-    with pytest.raises(UsageError, match="stand for more than 1,000 names"):
-        expand("x{" + "{a,b}" * 60 + ",c}")
+def test_more_similarities_than_anyone_means_are_refused_before_they_are_made() -> None:
+    assert len(parse_all(f"chunked@{{1..{MOST}}}")) == MOST
+    for text in (f"chunked@{{1..{MOST + 1}}}", "chunked@" + "{1,2}" * 60, "chunked@{1..1000000000000}"):
+        with pytest.raises(UsageError, match="stands for more than 1,000 similarities: write fewer"):
+            parse_all(text)
 
 
 # gains
@@ -248,7 +218,7 @@ def test_the_command_has_the_options_of_run_and_shows_what_a_run_left(small: Pat
         sweeps: bool = False,
     ) -> tuple[RunFolder, bool]:
         told.update(backbones=backbones, similarities=similarities, sweeps=sweeps)
-        named = ",".join(expand(similarities))
+        named = ",".join(map(str, parse_all(similarities)))
         options = ["--backbones", backbones, "--datasets", f"disc:{small}", "--similarities", named]
         ran = CliRunner().invoke(app, ["run", *options, "--output", str(folder)])
         assert ran.exit_code == 0, ran.output
@@ -273,3 +243,13 @@ def test_the_command_has_the_options_of_run_and_shows_what_a_run_left(small: Pat
         assert re.search(rf"{row['backbone']} .* {row['similarity']} .*{points}", ran.output)
     found = {path.name for path in (folder / "figures").iterdir()}
     assert found == {f"{name}.{kind}" for name in ("chunks", "gain") for kind in ("pdf", "svg", "png", "txt")}
+
+
+def test_a_sweep_in_which_nothing_divides_is_told(bench: Bench, small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    what = ["--backbones", "dhash", "--datasets", f"disc:{small}", "--similarities", "chunked@{3,5}"]
+    ran = bench("sweep", *what, "--output", out)
+    assert ran.returncode == 2
+    assert "dhash: chunked@3, chunked@5 left out, K has to divide its 64 dimensions" in ran.stdout
+    assert "the sweep has no gain to show: name numbers of chunks that divide the descriptors" in ran.stderr
+    assert not (out / "sweep.csv").exists() and (out / "leaderboard.csv").exists()

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bench.plugins import natural
 from bench.records import Record, order
+from bench.report.text import markdown_table
 
 COLUMNS = ("backbone", "weights", "dataset", "similarity", "tag", "metric", "value", "n_queries")
 SHOWN_METRIC = "hit@1"
@@ -61,11 +62,11 @@ def _section(dataset: str, records: Sequence[Record]) -> str:
         for record in records
     ]
     counts = ["queries", "", *(str(scores[SHOWN_METRIC]["n_queries"]) for scores in tags.values())]
-    frame = pd.DataFrame([*rows, counts], columns=["backbone", "similarity", *tags])
+    table = markdown_table(["backbone", "similarity", *tags], [*rows, counts])
     main = records[0].body["dataset"]["metrics"][0]
     return (
         f"\n## {dataset} by tag\n\n{SHOWN_METRIC} in percent; of each backbone the similarity with the best {main}.\n\n"
-        f"{frame.to_markdown(index=False, disable_numparse=True)}\n"
+        f"{table}\n"
     )
 
 

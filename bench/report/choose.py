@@ -108,5 +108,6 @@ def _plain_metric(column: str) -> str:
 
 
 def _unknown(table: pd.DataFrame, name: str) -> str:
-    near = get_close_matches(name, table.columns, n=3, cutoff=0.5) or list(table.columns)
-    return f"the leaderboard has no column '{name}': there is {', '.join(near)}"
+    near = get_close_matches(name, table.columns, n=3, cutoff=0.5)
+    told = f"did you mean {' or '.join(near)}?" if near else f"name some of {', '.join(table.columns)}"
+    return f"the leaderboard has no column '{name}': {told}"

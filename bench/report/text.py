@@ -39,15 +39,25 @@ def markdown(
     """The leaderboard, the verdict, where they come from, and every backbone without scores with its reason."""
     records = scored.records
     headings, rows = shown(table, columns)
-    frame = pd.DataFrame(rows, columns=headings)
-    body = str(frame.to_markdown(index=False, disable_numparse=True))
+    body = markdown_table(headings, rows)
     parts = ["# Leaderboard", body, *notes(table, records), *_verdict(verdicts), *scored.problems]
     parts += [_measured_on(records), *_missing(records)]
     return "\n\n".join(parts) + "\n"
 
 
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown; what would end a cell or begin a tag is text."""
+    safe = [[_plain(cell) for cell in row] for row in rows]
+    # headings apart: two may be the same
+    return str(pd.DataFrame(safe).to_markdown(index=False, headers=[*map(_plain, headings)], disable_numparse=True))
+
+
+def _plain(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
 def notes(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
-    """What a reader of the scores has to know: random weights, licences, changed preprocessing and post-processing."""
+    """What a reader of the scores has to know: random weights, licences, changed steps, several machines."""
     body = records[0].body
     changed = {"Preprocessing": (body["preprocess"]["mode"], "official"), "Post-processing": (_post(body), "")}
     return [
@@ -55,7 +65,16 @@ def notes(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         *([f"limit={limit}: {SAMPLE_NOTE}"] if (limit := body["dataset"]["limit"]) is not None else []),
         *([NON_COMMERCIAL_NOTE] if table.loc[table["n_datasets"] > 0, "non_commercial"].any() else []),
         *(f"{name} of all rows: {value}." for name, (value, usual) in changed.items() if value != usual),
+        *_several_machines(records),
     ]
+
+
+def _several_machines(records: Sequence[Record]) -> list[str]:
+    of_scores = [record.body["hardware"] for record in records if record.status == "ok"]
+    found = dict.fromkeys(f"{h['device']} ({h['gpu'] or h['cpu']}, {h['threads']} threads)" for h in of_scores)
+    if len(found) < 2:
+        return []
+    return [f"Measured on several devices, {'; '.join(found)}: images_per_s compares between rows of one device alone."]
 
 
 def verdict(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
@@ -99,9 +118,7 @@ def _verdict(verdicts: Sequence[Ranking]) -> list[str]:
         f"{found.n_resamples:,} bootstrap resamples of the queries within each dataset (seed {found.seed}). Neighbours "
         "with the same letter are not separable at 5 % (paired sign-flip test on average precision, Holm-corrected)."
     )
-    # as text: two headings are the same
-    table = pd.DataFrame(rows).to_markdown(index=False, headers=headings, disable_numparse=True)
-    return ["## Verdict", text, str(table)]
+    return ["## Verdict", text, markdown_table(headings, rows)]
 
 
 def _post(body: Mapping[str, Any]) -> str:

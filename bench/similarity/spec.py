@@ -4,10 +4,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.braces import expand
+import bracex
+
 from bench.errors import UsageError
 
 Norm = Literal["vector", "chunk", "none"]
+
+#: Similarities that one list may stand for.
+MOST = 1000
 
 #: Every form a similarity can be written in, with what it means.
 FORMS = {
@@ -79,8 +83,23 @@ def _goes_together(match: re.Match[str]) -> bool:
 
 
 def parse_all(text: str) -> list[Similarity]:
-    """The similarities of a comma-separated list, its braces expanded, each once."""
-    found = [Similarity.parse(part) for part in expand(text) if part.strip()]
+    """The similarities of a comma-separated list, its braces expanded as a shell does, each once.
+
+    Raises UsageError for braces that are no pairs, and for a list of more than MOST.
+    """
+    found = [Similarity.parse(part) for part in _expanded(text) if part.strip()]
     if not found:
         raise UsageError(f"no similarity was chosen: write {' or '.join(FORMS)}")
     return list(dict.fromkeys(found))
+
+
+def _expanded(text: str) -> list[str]:
+    """Braces around one name are dropped, where a shell keeps them."""
+    try:
+        # an empty name makes a list of one name a list
+        names = bracex.expand("{," + re.sub(r"\{([^{},.]*)\}", r"\1", text) + "}", limit=MOST + 1)
+    except bracex.ExpansionLimitException as error:
+        raise UsageError(f"'{text}' stands for more than {MOST:,} similarities: write fewer") from error
+    if any(brace in name for name in names for brace in "{}"):
+        raise UsageError(f"the braces in '{text}' are no pairs: write chunked@{{2,4,8}}")
+    return names
