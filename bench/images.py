@@ -41,7 +41,8 @@ def decode(path: Path, box: Box | None = None, preprocess: Preprocess | None = N
             if preprocess is not None and preprocess.draft and box is None:
                 _draft(opened, preprocess)
             opened.load()
-            upright = _rgb(ImageOps.exif_transpose(opened))
+            ImageOps.exif_transpose(opened, in_place=True)  # copying takes as long as decoding
+            upright = _rgb(opened)
             return upright if box is None else _cropped(upright, box, path)
     except (OSError, SyntaxError, ValueError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
@@ -63,7 +64,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         # convert("RGB") would clip 16-bit greys at 255 instead of scaling them
         return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _cropped(image: Image.Image, box: Box, path: Path) -> Image.Image:
