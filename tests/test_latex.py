@@ -186,7 +186,7 @@ def test_columns_are_named_or_globbed(table: pd.DataFrame) -> None:
 @pytest.mark.parametrize("ask", [columns, in_order])
 def test_an_unknown_column_is_told_with_near_names(ask: object, table: pd.DataFrame) -> None:
     assert callable(ask)
-    with pytest.raises(UsageError, match=r"no column 'mean_mpa': there is mean_map\b") as raised:
+    with pytest.raises(UsageError, match=r"no column 'mean_mpa': did you mean mean_map\b") as raised:
         ask(table, "mean_mpa")
     assert "rank_low" not in str(raised.value) and "\n" not in str(raised.value)
     with pytest.raises(UsageError, match=r"no column 'zzz\*': there is rank, rank_low"):
@@ -269,7 +269,7 @@ def test_the_report_command(bench: Bench, run: RunFolder, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (["--columns", "mean_mpa"], "no column 'mean_mpa': there is mean_map"),
+        (["--columns", "mean_mpa"], "no column 'mean_mpa': did you mean mean_map"),
         (["--sort", "-nothing"], "no column 'nothing'"),
         (["--format", "csv,pdf"], "there is no format 'pdf': write some of csv,md,tex,"),
     ],

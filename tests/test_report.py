@@ -11,11 +11,9 @@ import pandas as pd
 import pytest
 
 from bench.console import print_rows
-from bench.errors import UsageError
 from bench.ranking import competition_ranks
 from bench.records import Record, order
 from bench.report import leaderboard, scores
-from bench.report.choose import columns, in_order
 from bench.report.text import markdown, missing, shown
 from bench.scored import Scored
 from tests.conftest import Bench
@@ -262,17 +260,3 @@ def test_names_end_no_cell_of_markdown_and_begin_no_tag(make: Make) -> None:
     assert r"| a\|b&lt;script>\\\\ " in row
     head = next(line for line in text_of(records).splitlines() if line.startswith("|:"))
     assert len(re.findall(r"(?<!\\)\|", row)) == head.count("|")
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("complet", "the leaderboard has no column 'complet': did you mean complete"),
-        ("qqqq", "the leaderboard has no column 'qqqq': name some of rank, rank_low, "),
-    ],
-)
-def test_a_column_that_there_is_not_is_told_with_near_ones(make: Make, name: str, told: str) -> None:
-    table = leaderboard(of([make("a", "one", 0.5)]))
-    for choose in (columns, in_order):
-        with pytest.raises(UsageError, match=re.escape(told)):
-            choose(table, name)
