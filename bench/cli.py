@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from bench import (
+    cli_audit,
     cli_cache,
     cli_datasets,
     cli_embed,
@@ -42,6 +43,7 @@ for _made_of_runs in (cli_report.report, cli_report.compare, cli_report.merge, c
 app.command()(cli_throughput.throughput)
 app.command()(cli_embed.embed)
 app.command()(cli_search.search)
+app.command()(cli_audit.audit)
 
 
 class Listed(StrEnum):

@@ -101,6 +101,26 @@ def counting(noun: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
+@contextmanager
+def counting_each() -> Iterator[Callable[[str, int, int], None]]:
+    """As `counting`, of several things by their names, a line each."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=progress_out, disable=not progress_out.is_terminal) as progress:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
 def print_fetched(results: Sequence[Fetched]) -> None:
     """What was fetched and where it lies; below it why the others failed."""
     drawn = Table("name", "outcome", "MB", "sha256", "path", box=SIMPLE_HEAD, pad_edge=False)

@@ -133,7 +133,7 @@ def write(path: Path, outcome: Outcome, queries: Vectors, database: Vectors, wha
     require_writable(path)
     account = _account(outcome, what)
     tables = _tables(outcome.found, queries.ids, database.ids)
-    write_atomic(path, lambda stream: _write_tables(stream, path.suffix.lower(), tables))
+    write_atomic(path, lambda stream: write_tables(stream, path.suffix.lower(), tables))
     try:
         write_json(report_file(path), account)
     except BaseException:
@@ -190,7 +190,8 @@ def _ids(names: Column | None, rows: np.ndarray[Any, Any]) -> "pa.Array":
     return pa.nulls(len(rows), pa.string()) if names is None else pa.array(names[rows], pa.string())
 
 
-def _write_tables(stream: IO[bytes], suffix: str, tables: Iterator["pa.Table"]) -> None:
+def write_tables(stream: IO[bytes], suffix: str, tables: Iterator["pa.Table"]) -> None:
+    """Tables of one schema, at least one, as one .parquet or .csv file."""
     import pyarrow.csv
     import pyarrow.parquet as pq
 

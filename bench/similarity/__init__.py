@@ -1,6 +1,6 @@
 """Similarities between descriptors and the exact search with them."""
 
-from bench.similarity.pairs import rescore
+from bench.similarity.pairs import meeting_chunks, rescore
 from bench.similarity.search import (
     Histogram,
     Index,
@@ -24,6 +24,7 @@ __all__ = [
     "Within",
     "histogram",
     "index",
+    "meeting_chunks",
     "merge",
     "pairwise",
     "range_search",

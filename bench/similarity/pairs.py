@@ -41,6 +41,35 @@ def rescore(
         return np.concatenate(list(pool.map(look, range(0, n, at_once))))
 
 
+def meeting_chunks(
+    queries: Vectors, database: Vectors, candidates: NDArray[np.int64], similarity: Similarity
+) -> NDArray[np.int32]:
+    """Which chunk of each query and which of its candidate have the product that is their similarity: int32 [N, c, 2].
+
+    The first of equal ones; 0 where descriptors are compared whole, -1 for a candidate that is none. Raises as
+    `rescore` does.
+    """
+    shape = shape_of(queries, database, similarity)
+    n, c = candidates.shape
+    found = np.full((n, c, 2), -1, np.int32)
+    at_once = max(1, CANDIDATE_BYTES // (4 * shape.database_chunks * (shape.dimension + shape.query_chunks) * c))
+    for first in range(0, n, at_once):
+        of_queries = candidates[first : first + at_once]
+        rows = database[np.maximum(of_queries, 0).reshape(-1)]
+        x = _of_database(rows, of_queries.reshape(-1), similarity)
+        x = x.reshape(*of_queries.shape, shape.database_chunks, shape.dimension)
+        q = normalised(queries[first : first + at_once], similarity, "queries", first)
+        q = q.reshape(len(of_queries), shape.query_chunks, shape.dimension)
+        if similarity.cross:
+            best = np.einsum("npd,ncrd->ncpr", q, x).reshape(*of_queries.shape, -1).argmax(axis=2)
+            pair = np.stack(np.divmod(best, shape.database_chunks), axis=2)
+        else:
+            best = np.einsum("npd,ncpd->ncp", q, x).argmax(axis=2)
+            pair = np.stack([best, best], axis=2)
+        found[first : first + at_once] = np.where(of_queries[..., None] < 0, -1, pair)
+    return found
+
+
 def _of_database(rows: Vectors, places: NDArray[np.int64], similarity: Similarity) -> NDArray[np.float32]:
     """Rows of those places in the database, normalised. Raises DescriptorError that names the first bad one by it."""
     try:

@@ -1,0 +1,1 @@
+"""Whether generated images copy the training images of their generator."""

@@ -1,0 +1,120 @@
+"""The two sides of an audit: images that a backbone describes, or descriptors that were made before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import images
+from bench.errors import DatasetError, ImageError, UsageError
+from bench.files import sha256_bytes
+from bench.interfaces import ImageFile
+from bench.manifest import hashes
+from bench.shards import WHOLE, Meta
+from bench.similarity.prepare import Rows
+from bench.vectors import EMBEDDINGS, open_vectors
+
+#: Images, or rows of descriptors, that are looked at together.
+AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Side:
+    """Descriptors [N, D] of N images. names: of some rows. twins: int64 [N], one number for images that are the same.
+
+    The same byte by byte; where there are only descriptors, the same number by number.
+    """
+
+    descriptors: Rows
+    names: Callable[[NDArray[np.int64]], list[str]]
+    twins: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Those that can be read. sha256: of their files, by id. unreadable: by id, why."""
+
+    files: tuple[ImageFile, ...]
+    sha256: Mapping[str, str]
+    unreadable: Mapping[str, str]
+
+    def described(self, descriptors: Rows) -> Side:
+        """With their descriptors, in their order."""
+        twins = _numbered([self.sha256[image.id] for image in self.files])
+        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins)
+
+
+def holds_descriptors(spec: str) -> bool:
+    """Whether a spec names descriptors as `bench.vectors.open_vectors` reads them, and not images."""
+    path = Path(spec.partition("#")[0] if not Path(spec).exists() else spec)
+    if path.suffix.lower() == ".npy" or (path / EMBEDDINGS).is_dir():
+        return True
+    return path.is_dir() and any(file.suffix.lower() == ".npy" for file in path.iterdir())
+
+
+def readable(files: Sequence[ImageFile], workers: int, on_progress: Callable[[int, int], Any]) -> Images:
+    """Those of the images that decode, after each was tried. Raises DatasetError where none does."""
+    unreadable: dict[str, str] = {}
+    kept: list[ImageFile] = []
+    with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
+        for first in range(0, len(files), AT_ONCE):
+            some = files[first : first + AT_ONCE]
+            for image, why in zip(some, pool.map(_why_unreadable, some), strict=True):
+                if why:
+                    unreadable[image.id] = why
+                else:
+                    kept.append(image)
+            on_progress(first + len(some), len(files))
+    if not kept:
+        raise DatasetError(f"none of {len(files)} images can be read: {next(iter(unreadable.values()))}")
+    return Images(tuple(kept), hashes(kept), unreadable)
+
+
+def _why_unreadable(image: ImageFile) -> str:
+    try:
+        images.decode(image.path, image.box)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
+def opened(spec: str) -> Side:
+    """Descriptors made before. Raises as `open_vectors` does."""
+    vectors = open_vectors(spec)
+    blocks = (vectors[first : first + AT_ONCE] for first in range(0, len(vectors), AT_ONCE))
+    seen = [sha256_bytes(np.ascontiguousarray(row).tobytes()) for block in blocks for row in block]
+
+    def names(rows: NDArray[np.int64]) -> list[str]:
+        return [str(row) for row in rows] if vectors.ids is None else [str(name) for name in vectors.ids[rows]]
+
+    return Side(vectors, names, _numbered(seen))
+
+
+def _numbered(values: Sequence[str]) -> NDArray[np.int64]:
+    """One number for equal values."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def made_from(spec: str) -> Mapping[str, Any]:
+    """What `embed` says that descriptors were made from, images left out; nothing where something else made them."""
+    told = Path(spec) / WHOLE
+    return {name: of for name, of in Meta.read(told).made_from.items() if name != "images"} if told.is_file() else {}
+
+
+def require_alike(generated: str, training: str) -> None:
+    """Raises UsageError where both sides tell how they were made, and it was not the same."""
+    a, b = made_from(generated), made_from(training)
+    other = [name for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)] if a and b else []
+    if other:
+        told = "; ".join(f"{name} is {a.get(name)} there and {b.get(name)} here" for name in other[:3])
+        raise UsageError(
+            f"{generated} and {training} were not described alike ({told}): describe both by the same `embed`"
+        )

@@ -1,0 +1,120 @@
+"""The files of an audit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bench import provenance
+from bench.audit.verdict import Audited
+from bench.files import write_atomic, write_bytes, write_json, write_text
+from bench.search import write_tables
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bench.audit.run import Outcome, Wanted
+
+MATCHES, SUMMARY, UNREADABLE = "matches", "summary.json", "unreadable.csv"
+#: Generated images whose matches are made into a table at once.
+AT_ONCE = 4096
+
+
+def everything(folder: Path, outcome: "Outcome", wanted: "Wanted", argv: Sequence[str], device: str) -> list[Path]:
+    """All files of an audit of which something came; their paths. Raises OSError."""
+    about = {
+        "generated": wanted.generated,
+        "training": wanted.training,
+        "is_self": outcome.is_self,
+        **asdict(wanted.settings),
+        "unreadable": {side: len(of) for side, of in outcome.unreadable.items()},
+        "failed": outcome.failed,
+        "argv": list(argv),
+        "packages": provenance.versions(provenance.PACKAGES),
+        "hardware": provenance.hardware(device),
+        "git": provenance.git(),
+        "finished": provenance.now(),
+    }
+    paths = [*write_matches(folder, outcome.audited), write_summary(folder, outcome.audited, about)]
+    paths += write_figure(folder, outcome.audited)
+    listed = write_unreadable(folder, outcome.unreadable)
+    return [*paths, *([listed] if listed else [])]
+
+
+def write_matches(folder: Path, audited: Sequence[Audited]) -> list[Path]:
+    """matches.parquet and matches.csv: one row per backbone, similarity, generated image and match."""
+    paths = [folder / f"{MATCHES}{suffix}" for suffix in (".parquet", ".csv")]
+    for path in paths:
+        write_atomic(path, partial(_write, suffix=path.suffix, audited=audited))
+    return paths
+
+
+def _write(stream: IO[bytes], suffix: str, audited: Sequence[Audited]) -> None:
+    write_tables(stream, suffix, (table for one in audited for table in _tables(one)))
+
+
+def _tables(of: Audited) -> Iterator["pa.Table"]:
+    import pyarrow as pa
+
+    found, k = of.verdict.matches, of.verdict.settings.top_k
+    in_chunks = of.verdict.similarity.tokens or of.verdict.similarity.chunks is not None
+    for first in range(0, len(found.indices), AT_ONCE):
+        indices = found.indices[first : first + AT_ONCE].ravel()
+        scores = found.scores[first : first + AT_ONCE].ravel()
+        chunks = of.verdict.chunks[first : first + AT_ONCE].reshape(-1, 2)
+        there = indices >= 0
+        rows = np.arange(first, first + len(indices) // k).repeat(k)
+        ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), len(indices) // k)
+        n = int(there.sum())
+        yield pa.table(
+            {
+                "backbone": pa.array([of.verdict.backbone] * n, pa.string()),
+                "similarity": pa.array([str(of.verdict.similarity)] * n, pa.string()),
+                "generated": pa.array(rows[there], pa.int64()),
+                "generated_id": pa.array(of.generated.names(rows[there]), pa.string()),
+                "rank": pa.array(ranks[there]),
+                "training": pa.array(indices[there]),
+                "training_id": pa.array(of.training.names(indices[there]), pa.string()),
+                "score": pa.array(scores[there]),
+                "generated_chunk": pa.array(chunks[there, 0]) if in_chunks else pa.nulls(n, pa.int32()),
+                "training_chunk": pa.array(chunks[there, 1]) if in_chunks else pa.nulls(n, pa.int32()),
+            }
+        )
+
+
+def write_summary(folder: Path, audited: Sequence[Audited], about: Mapping[str, Any]) -> Path:
+    """summary.json: what was audited how, and what came of each backbone and similarity."""
+    path = folder / SUMMARY
+    write_json(path, {**about, "verdicts": [one.verdict.summary() for one in audited]})
+    return path
+
+
+def write_figure(folder: Path, audited: Sequence[Audited]) -> list[Path]:
+    """histogram.pdf, .svg, .png and, as text, its caption."""
+    # matplotlib takes a second to import
+    from bench.audit.figure import histograms
+    from bench.report.figures.drawn import FORMATS
+    from bench.report.figures.write import CAPTION
+
+    drawn = histograms([one.verdict for one in audited])
+    files = {folder / f"{drawn.name}.{kind}": drawn.encoded(kind) for kind in FORMATS}
+    files[folder / f"{drawn.name}.{CAPTION}"] = f"{drawn.caption}\n".encode()
+    for path, content in files.items():
+        write_bytes(path, content)
+    return list(files)
+
+
+def write_unreadable(folder: Path, unreadable: Mapping[str, Mapping[str, str]]) -> Path | None:
+    """unreadable.csv: side, id and reason of the images that were left out; none where all could be read."""
+    path = folder / UNREADABLE
+    rows = [(side, name, why) for side, of in unreadable.items() for name, why in of.items()]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return None
+    table = pd.DataFrame(rows, columns=["side", "id", "reason"])
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    return path

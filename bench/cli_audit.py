@@ -1,0 +1,120 @@
+"""`audit`: arguments and printing of whether generated images copy training images."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli_options import (
+    WORKERS,
+    AllowCode,
+    BatchSize,
+    Device,
+    Offline,
+    Plugins,
+    WeightsDir,
+    Workers,
+    load_plugins,
+)
+from bench.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from bench.audit.run import Outcome, Wanted
+    from bench.audit.verdict import Verdict
+
+
+def audit(
+    generated: Annotated[str, typer.Option(help="Images as `embed` takes them, or descriptors as `search` does.")],
+    training: Annotated[str, typer.Option(help="What the generator was trained on, in the same form.")],
+    output: Annotated[Path, typer.Option(help="Folder for what is found.")],
+    backbones: Annotated[str, typer.Option(help="As `run` takes them; of no use for descriptors.")] = "sscd,dino,swin",
+    similarities: Annotated[str, typer.Option(help="Several; see `list similarities`.")] = "global,chunked@16",
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Training images kept of each generated one.")] = 20,
+    threshold: Annotated[float, typer.Option(help="A similarity above it counts as a copy.")] = 0.5,
+    background: Annotated[
+        int, typer.Option(min=2, help="Training images compared with their nearest other one.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of what is drawn: the background, permutations.")] = 0,
+    device: Device = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = WORKERS,
+    weights_dir: WeightsDir = None,
+    allow_code: AllowCode = False,
+    offline: Offline = False,
+    plugin: Plugins = None,
+) -> None:
+    """Tell whether generated images copy training images: best matches, shares above a threshold, histograms.
+
+    Descriptors are kept, so the same command goes on where it stopped.
+    """
+    from bench import console, plugins, provenance
+    from bench.audit import run as auditing
+    from bench.audit import write
+    from bench.audit.verdict import Settings
+    from bench.memory import keep_freed_memory
+    from bench.paths import home
+    from bench.records import Config
+    from bench.similarity.spec import parse_all
+    from bench.store import DescriptorStore
+    from bench.weights import Network, WeightsStore
+
+    keep_freed_memory()
+    load_plugins(plugin)
+    settings = Settings(top_k, threshold, background, seed)
+    wanted = auditing.Wanted(generated, training, tuple(parse_all(similarities)), settings)
+    if blocked := next((place for place in (output, *output.parents) if place.is_file()), None):
+        raise UsageError(f"can't write to the folder {output}: {blocked} is a file; choose another --output")
+    try:
+        where = provenance.resolve_device(device)
+        if wanted.of_descriptors:
+            outcome = auditing.of_descriptors(wanted)
+        else:
+            chosen = plugins.backbones.select(backbones)
+            config = Config(tuple(c.item.name for c in chosen), (), (), "pretrained", seed, where, batch_size)
+            store = DescriptorStore(home() / "descriptors")
+            store.require_writable()
+            weights = WeightsStore(Network(offline), weights_dir, allow_code)
+            with console.counting_each() as progress:
+                how = auditing.Describing(chosen, config, store, weights, workers, progress)
+                outcome = auditing.of_images(wanted, how)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
+    _show(outcome, wanted)
+    if outcome.audited:
+        written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where)
+        console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+    if outcome.failed:
+        raise typer.Exit(3)
+
+
+def _show(outcome: "Outcome", wanted: "Wanted") -> None:
+    from bench import console
+
+    if outcome.audited:
+        console.print_rows([_row(one.verdict) for one in outcome.audited])
+    if outcome.is_self:
+        console.out.print("both sides are the same images: none matches itself, or what is the same byte by byte")
+    for side, unreadable in outcome.unreadable.items():
+        if unreadable:
+            first = next(iter(unreadable.values()))
+            console.out.print(f"{side}: {len(unreadable):,} images left out, such as: {first}", soft_wrap=True)
+    for what, why in outcome.failed.items():
+        console.out.print(f"{what}: {why}", soft_wrap=True)
+
+
+def _row(verdict: "Verdict") -> dict[str, str]:
+    """For people: shares in percent, two decimals."""
+    told = verdict.summary()
+    above, background = told["above"], told["background"]
+    return {
+        "name": verdict.backbone,
+        "similarity": str(verdict.similarity),
+        f"% above_{told['threshold']:g}": f"{100 * above['value']:.2f}",
+        "95 %_interval": f"{100 * above['low']:.2f} to {100 * above['high']:.2f}",
+        "training_% above": "" if background is None else f"{100 * background['above']['value']:.2f}",
+        "median": f"{told['top1']['p50']:.3f}",
+        "training_median": "" if background is None else f"{background['top1']['p50']:.3f}",
+        "overlap": "" if background is None else f"{background['overlap']:.3f}",
+        "p": "" if background is None else f"{background['p']:.4f}",
+    }
