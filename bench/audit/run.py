@@ -42,7 +42,7 @@ class Wanted:
         if a != b:
             one, other = (self.generated, self.training) if a else (self.training, self.generated)
             raise UsageError(
-                f"{one} holds descriptors and {other} does not: describe it by `embed` too, or give images"
+                f"{one} holds descriptors and {other} does not: `embed` it too, or give images on both sides"
             )
         return a
 
