@@ -21,7 +21,7 @@ from bench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from bench.audit.run import Outcome, Wanted
-    from bench.audit.verdict import Verdict
+    from bench.audit.verdict import Above, Verdict
 
 
 def audit(
@@ -31,7 +31,9 @@ def audit(
     backbones: Annotated[str, typer.Option(help="As `run` takes them; of no use for descriptors.")] = "sscd,dino,swin",
     similarities: Annotated[str, typer.Option(help="Several; see `list similarities`.")] = "global,chunked@16",
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Training images kept of each generated one.")] = 20,
-    threshold: Annotated[float, typer.Option(help="A similarity above it counts as a copy.")] = 0.5,
+    threshold: Annotated[
+        str, typer.Option(help="What counts as a copy: above a NUMBER, or fpr:RATE; several with commas.")
+    ] = "0.5",
     background: Annotated[
         int, typer.Option(min=2, help="Training images compared with their nearest other one.")
     ] = 10_000,
@@ -51,6 +53,7 @@ def audit(
     from bench import console, plugins, provenance
     from bench.audit import run as auditing
     from bench.audit import write
+    from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings
     from bench.memory import keep_freed_memory
     from bench.paths import home
@@ -61,7 +64,7 @@ def audit(
 
     keep_freed_memory()
     load_plugins(plugin)
-    settings = Settings(top_k, threshold, background, seed)
+    settings = Settings(top_k, parse_thresholds(threshold), background, seed)
     wanted = auditing.Wanted(generated, training, tuple(parse_all(similarities)), settings)
     if blocked := next((place for place in (output, *output.parents) if place.is_file()), None):
         raise UsageError(f"can't write to the folder {output}: {blocked} is a file; choose another --output")
@@ -92,7 +95,7 @@ def _show(outcome: "Outcome", wanted: "Wanted") -> None:
     from bench import console
 
     if outcome.audited:
-        console.print_rows([_row(one.verdict) for one in outcome.audited])
+        console.print_rows([_row(one.verdict, above) for one in outcome.audited for above in one.verdict.above])
     if outcome.is_self:
         console.out.print("both sides are the same images: none matches itself, or what is the same byte by byte")
     for side, unreadable in outcome.unreadable.items():
@@ -103,16 +106,17 @@ def _show(outcome: "Outcome", wanted: "Wanted") -> None:
         console.out.print(f"{what}: {why}", soft_wrap=True)
 
 
-def _row(verdict: "Verdict") -> dict[str, str]:
+def _row(verdict: "Verdict", above: "Above") -> dict[str, str]:
     """For people: shares in percent, two decimals."""
     told = verdict.summary()
-    above, background = told["above"], told["background"]
+    share, background = above.generated, told["background"]
     return {
         "name": verdict.backbone,
         "similarity": str(verdict.similarity),
-        f"% above_{told['threshold']:g}": f"{100 * above['value']:.2f}",
-        "95 %_interval": f"{100 * above['low']:.2f} to {100 * above['high']:.2f}",
-        "training_% above": "" if background is None else f"{100 * background['above']['value']:.2f}",
+        "above": above.threshold if above.threshold == f"{above.score:g}" else f"{above.score:.4f} ({above.threshold})",
+        "generated_%": f"{100 * share.value:.2f}",
+        "95 %_interval": f"{100 * share.low:.2f} to {100 * share.high:.2f}",
+        "training_%": "" if above.training is None else f"{100 * above.training.value:.2f}",
         "median": f"{told['top1']['p50']:.3f}",
         "training_median": "" if background is None else f"{background['top1']['p50']:.3f}",
         "overlap": "" if background is None else f"{background['overlap']:.3f}",

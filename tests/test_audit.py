@@ -61,12 +61,14 @@ def test_planted_copies_are_found_and_counted(audit: Audit, tmp_path: Path) -> N
     for number in range(5):
         assert first.loc[f"of/g{number:02d}.jpg", "training_id"] == f"t{4 * number:02d}.png"
     (told,) = summary(tmp_path)["verdicts"]
-    assert (told["above"]["k"], told["above"]["n"], told["n_training"]) == (5, 12, 31)
+    (above,) = told["above"]
+    assert (above["threshold"], above["score"]) == ("0.85", 0.85)
+    assert (above["generated"]["k"], above["generated"]["n"], told["n_training"]) == (5, 12, 31)
     low, high = binomtest(5, 12).proportion_ci(method="wilson")
-    assert (told["above"]["low"], told["above"]["high"]) == pytest.approx((low, high))
+    assert (above["generated"]["low"], above["generated"]["high"]) == pytest.approx((low, high))
     assert told["top1"]["p50"] == pytest.approx(np.median(first["score"]))
     # the twin counts as no neighbour of its tile
-    assert told["background"]["n"] == 31 and told["background"]["above"]["k"] == 0
+    assert told["background"]["n"] == above["training"]["n"] == 31 and above["training"]["k"] == 0
     assert f"{100 * 5 / 12:.2f}" in ran.output and f"{100 * low:.2f} to {100 * high:.2f}" in ran.output
     parquet = pd.read_parquet(tmp_path / "out/matches.parquet")
     assert parquet["training_id"].tolist() == table["training_id"].tolist()
@@ -160,3 +162,14 @@ def test_wrong_calls_are_one_sentence(audit: Audit, data: Path, tmp_path: Path) 
     ran = audit("--top-k", 32)
     assert ran.exit_code == 3 and "--top-k is 32, but there are 31 training images" in ran.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_rate_of_false_alarms_becomes_a_threshold(audit: Audit, tmp_path: Path) -> None:
+    ran = audit("--similarities", "global,chunked@4", "--threshold", "fpr:0.05", "--top-k", 1)
+    assert ran.exit_code == 0, ran.output
+    for told in summary(tmp_path)["verdicts"]:
+        assert [above["threshold"] for above in told["above"]] == ["0.5", "fpr:0.05"]
+        assert f"{told['above'][1]['score']:.4f} (fpr:0.05)" in ran.output
+    ran = audit("--threshold", "fpr:1e-9")
+    assert ran.exit_code == 3
+    assert "fpr:1e-09 can't be told from 928 pairs of training images: choose a larger rate" in ran.output

@@ -38,23 +38,24 @@ def _draw(axes: Axes, verdict: Verdict) -> None:
         density, _ = np.histogram(sample, bins, density=True)
         axes.stairs(density, bins, fill=True, color=colour, alpha=0.25)
         axes.stairs(density, bins, color=colour, linestyle=line, label=f"{name} to training")
-    axes.axvline(verdict.settings.threshold, color=GREY, linewidth=0.8, linestyle=":")
-    share = verdict.summary()["above"]
-    axes.set_title(f"{short(verdict.backbone)}, {verdict.similarity}: {100 * share['value']:.2f} % above", loc="left")
+    for score in verdict.thresholds:
+        axes.axvline(score, color=GREY, linewidth=0.8, linestyle=":")
+    shares = ", ".join(f"{100 * above.generated.value:.2f} % above {above.score:.3g}" for above in verdict.above)
+    axes.set_title(f"{short(verdict.backbone)}, {verdict.similarity}: {shares}", loc="left")
     axes.set_xlabel("similarity to the nearest")
     axes.set_ylabel("density")
     axes.legend()
 
 
 def _caption(verdicts: Sequence[Verdict]) -> str:
-    told = []
-    for verdict in verdicts:
-        share = verdict.summary()["above"]
-        told.append(
-            f"{verdict.backbone}, {verdict.similarity}: {share['k']:,} of {share['n']:,} are above "
-            f"{verdict.settings.threshold:g} (95 %: {100 * share['low']:.2f} to {100 * share['high']:.2f} %)."
-        )
+    told = [
+        f"{verdict.backbone}, {verdict.similarity}: {share.k:,} of {share.n:,} are above {above.score:.3g} "
+        f"(95 %: {100 * share.low:.2f} to {100 * share.high:.2f} %)."
+        for verdict in verdicts
+        for above in verdict.above
+        for share in (above.generated,)
+    ]
     return (
         "Similarity of each generated image to its nearest training image, and of training images to their nearest "
-        f"other one. Dotted: the threshold. {' '.join(told)}"
+        f"other one. Dotted: thresholds. {' '.join(told)}"
     )

@@ -10,21 +10,36 @@ from numpy.typing import NDArray
 from bench.audit import statistics
 from bench.audit.matches import of_others
 from bench.audit.sides import Side
+from bench.audit.statistics import Share
+from bench.audit.thresholds import PAPER, Threshold, score_of
 from bench.errors import UsageError
 from bench.similarity import Similarity, TopK, meeting_chunks, top_k
 
 
 @dataclass(frozen=True)
 class Settings:
-    """top_k: training images kept of each generated one. threshold: a score above it counts as a copy.
+    """top_k: training images kept of each generated one. thresholds: a score above one counts as a copy.
 
     n_background: training images, drawn by the seed where there are more, whose nearest other one is looked for.
     """
 
     top_k: int = 20
-    threshold: float = 0.5
+    thresholds: tuple[Threshold, ...] = (Threshold("score", PAPER),)
     n_background: int = 10_000
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Above:
+    """How many generated images, and how many of the training images of the background, are above a threshold.
+
+    threshold: as it was asked for. score: the similarity that it stands for.
+    """
+
+    threshold: str
+    score: float
+    generated: Share
+    training: Share | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class Verdict:
     """matches [N, k] of the generated images. chunks: int32 [N, k, 2], the chunk of each image that gave the score.
 
     background: float32 [B], similarity of training images to their nearest other one; None for a set audited against
-    itself, whose matches are just that.
+    itself, whose matches are just that. thresholds: the similarity that each of the settings stands for.
     """
 
     backbone: str
@@ -42,6 +57,7 @@ class Verdict:
     matches: TopK
     chunks: NDArray[np.int32]
     background: NDArray[np.float32] | None
+    thresholds: tuple[float, ...]
 
     @property
     def best(self) -> NDArray[np.float32]:
@@ -50,15 +66,27 @@ class Verdict:
         best: NDArray[np.float32] = first[np.isfinite(first)]
         return best
 
+    @property
+    def above(self) -> list["Above"]:
+        """The shares above each threshold."""
+        return [
+            Above(
+                str(threshold),
+                score,
+                statistics.share_above(self.best, score),
+                None if self.background is None else statistics.share_above(self.background, score),
+            )
+            for threshold, score in zip(self.settings.thresholds, self.thresholds, strict=True)
+        ]
+
     def summary(self) -> Mapping[str, Any]:
         """Of summary.json."""
         told: dict[str, Any] = {
             "backbone": self.backbone,
             "similarity": str(self.similarity),
-            "threshold": self.settings.threshold,
             "n_generated": len(self.matches.scores),
             "n_training": self.n_training,
-            "above": asdict(statistics.share_above(self.best, self.settings.threshold)),
+            "above": [asdict(above) for above in self.above],
             "top1": statistics.percentiles(self.best),
         }
         if self.background is None:
@@ -66,7 +94,6 @@ class Verdict:
         return told | {
             "background": {
                 "n": len(self.background),
-                "above": asdict(statistics.share_above(self.background, self.settings.threshold)),
                 "top1": statistics.percentiles(self.background),
                 **asdict(statistics.compare(self.best, self.background, self.settings.seed)),
             }
@@ -100,12 +127,13 @@ def audit(
     else:
         found = top_k(generated.descriptors, whole, settings.top_k, similarity)
     chunks = meeting_chunks(generated.descriptors, whole, found.indices, similarity)
-    background = None if is_self else _background(training, similarity, settings)
-    return Verdict(backbone, similarity, settings, len(training), found, chunks, background)
-
-
-def _background(training: Side, similarity: Similarity, settings: Settings) -> NDArray[np.float32]:
     n = min(settings.n_background, len(training))
     rows = np.sort(np.random.default_rng(settings.seed).choice(len(training), n, replace=False))
+    thresholds = tuple(score_of(threshold, training, rows, similarity) for threshold in settings.thresholds)
+    background = None if is_self else _background(rows, training, similarity)
+    return Verdict(backbone, similarity, settings, len(training), found, chunks, background, thresholds)
+
+
+def _background(rows: NDArray[np.int64], training: Side, similarity: Similarity) -> NDArray[np.float32]:
     scores = of_others(rows, training.descriptors, training.twins, 1, similarity).scores[:, 0]
     return scores[np.isfinite(scores)]

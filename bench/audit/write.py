@@ -30,7 +30,7 @@ def everything(folder: Path, outcome: "Outcome", wanted: "Wanted", argv: Sequenc
         "generated": wanted.generated,
         "training": wanted.training,
         "is_self": outcome.is_self,
-        **asdict(wanted.settings),
+        **{name: value for name, value in asdict(wanted.settings).items() if name != "thresholds"},
         "unreadable": {side: len(of) for side, of in outcome.unreadable.items()},
         "failed": outcome.failed,
         "argv": list(argv),
