@@ -37,23 +37,26 @@ def agreed(record: Record) -> Iterator[tuple[str, Any]]:
 def fitting(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Those without scores and those that agree with most others, and a sentence on what the rest does not agree in.
 
-    Of two values that equally many records have, the one of the newest counts.
+    One thing after the other, and what is left out by one has no vote on the next. Of two values that equally many
+    records have, the one of the newest counts.
     """
-    having: dict[str, dict[str, list[Record]]] = {}
-    for record in (record for record in records if record.status == "ok"):
-        for what, value in agreed(record):
-            having.setdefault(what, {}).setdefault(json.dumps(value, sort_keys=True), []).append(record)
-    aside: set[int] = set()
-    problems = []
-    for what, of in having.items():
-        kept, *others = sorted(of, key=lambda value: (len(of[value]), _newest(of[value])), reverse=True)
+    told = {id(record): dict(agreed(record)) for record in records if record.status == "ok"}
+    kept, problems = list(records), []
+    for what in dict.fromkeys(what for of in told.values() for what in of):
+        having: dict[str, list[Record]] = {}
+        for record in kept:
+            if what in told.get(id(record), {}):
+                having.setdefault(json.dumps(told[id(record)][what], sort_keys=True), []).append(record)
+        ranked = sorted(having, key=lambda value: (len(having[value]), _newest(having[value])), reverse=True)
+        others = ranked[1:]
         for other in others:
-            aside |= {id(record) for record in of[other]}
             problems.append(
-                f"{what} is {other} in {_told(of[other])}, left out, and {kept} in {_told(of[kept])}: "
-                "run again what is left out"
+                f"{what} is {other} in {_told(having[other])}, left out, and {ranked[0]} in "
+                f"{_told(having[ranked[0]])}: run again what is left out"
             )
-    return [record for record in records if id(record) not in aside], problems
+        aside = {id(record) for other in others for record in having[other]}
+        kept = [record for record in kept if id(record) not in aside]
+    return kept, problems
 
 
 def _newest(records: Sequence[Record]) -> str:

@@ -73,6 +73,19 @@ def test_of_two_that_equally_many_have_the_newest_counts(
     assert any(told in problem and "of near / two / global, left out" in problem for problem in scored.problems)
 
 
+def test_what_is_left_out_has_no_vote_on_the_next(run: RunFolder) -> None:
+    for name, changed in (
+        ("near", lambda body: body["preprocess"].update(mode="squash:320")),
+        ("mid", lambda body: body["postprocess"].update(spec="l2")),
+        ("far", lambda body: body["metric_versions"].update(map=2)),
+    ):
+        for dataset in ("one", "two"):
+            change(run, f"{name}--{dataset}--global", changed)
+    scored = read(run)
+    assert len(scored.problems) == 3 and len({record.cell.backbone for record in scored.records}) == 1
+    assert len(tables_of(scored).verdicts[0].standings) == 1
+
+
 def test_a_seed_counts_where_it_decides_scores(run: RunFolder, tmp_path: Path) -> None:
     change(run, "near--one--global", lambda body: body.update(seed=1))
     assert read(run).problems == ()
