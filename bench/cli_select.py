@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.errors import UsageError
+
 if TYPE_CHECKING:
     from bench.selection import Selection
 
@@ -51,7 +53,10 @@ def select(
 
     scored = read(RunFolder.existing(folder))
     ranking = rank(scored, group.value, rule.value)
-    found = choose(ranking, top, plugins.backbones.members("winners"))
+    try:
+        found = choose(ranking, top, plugins.backbones.members("winners"))
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *scored.problems])) from error
     if as_json:
         print(json.dumps(asdict(found) | {"agrees": found.agrees, "datasets": ranking.datasets}, indent=2))
         return
@@ -68,17 +73,23 @@ def select(
         for s in found.chosen
     ]
     lines = [f"Selected over {', '.join(ranking.datasets)}; each backbone by the rule '{rule.value}'."]
-    if not found.is_clear:
-        first_left_out = ranking.standings[len(found.chosen)].backbone
-        lines.append(
-            f"The cut is not clear: {found.chosen[-1].backbone} and {first_left_out} are not separable "
-            f"(corrected p = {found.next_p:.2f})."
-        )
+    if len(ranking.standings) > len(found.chosen):
+        lines += _cut(found, ranking.standings[len(found.chosen)].backbone)
     lines += _compared(found)
     lines += [f"{name} has no rank: {why}" for name, why in ranking.apart.items() if name not in found.missing]
     console.print_rows(rows)
     for line in [*lines, *scored.problems]:
         console.out.print(line, soft_wrap=True)
+
+
+def _cut(found: "Selection", left_out: str) -> list[str]:
+    """Whether it separates what is chosen from the first that is not."""
+    last = found.chosen[-1].backbone
+    if found.next_p is None:
+        return [f"Whether the cut is clear can't be told: the evidence of {last} or {left_out} can't be used."]
+    if found.is_clear:
+        return []
+    return [f"The cut is not clear: {last} and {left_out} are not separable (corrected p = {found.next_p:.2f})."]
 
 
 def _compared(found: "Selection") -> list[str]:

@@ -12,7 +12,7 @@ class Selection:
     """The first `top` of a ranking against a published selection of names.
 
     chosen: by rank; more than `top` where equal ones share the last place. next_p: corrected p that the last of them is
-    as good as the first left out, None where nothing is left out or there are no resamples. missing: published names
+    as good as the first left out, None where nothing is left out or there is no evidence. missing: published names
     that were not chosen, with where they stand instead. added: chosen names that were not published. unranked:
     published names that have no rank, so that the run can't tell.
     """

@@ -12,6 +12,7 @@ from bench.cli import app
 from bench.errors import UsageError
 from bench.ranking import Ranking, rank
 from bench.selection import family, select
+from tests.run_folders import make_run
 from tests.test_ranking import flat, scored
 
 
@@ -76,3 +77,15 @@ def test_the_command_on_a_real_run(small: Path, tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(app, ["select", out, "--top", "2", "--rule", "chunked", "--json"]).stdout)
     assert [s["similarity"] for s in found["chosen"]] == 2 * ["chunked@16"] and found["agrees"] is None
     assert found["published"] == ["dino", "sscd", "swin"]
+
+
+def test_the_command_tells_what_could_not_be_used(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", {"near": 0.4, "mid": 0.8, "far": 1.2}, {"one": 1}, tables=False)
+    (folder.records_path / "near--one--global.npz").unlink()
+    ran = CliRunner().invoke(app, ["select", str(folder.path), "--top", "1"])
+    assert ran.exit_code == 0
+    assert "Whether the cut is clear can't be told: the evidence of near or mid can't be used." in ran.output
+    (folder.records_path / "near--one--global.json").write_text("{")
+    ran = CliRunner().invoke(app, ["select", str(folder.path)])
+    assert "only 2 backbones have a rank" in str(ran.exception)
+    assert "near--one--global.json can't be read as JSON" in str(ran.exception)
