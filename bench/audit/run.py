@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.audit.sides import Images, Side, holds_descriptors, made_from, opened, readable, require_alike
 from bench.audit.verdict import Audited, Settings, audit
-from bench.cells import kind_of
+from bench.cells import kind_of, preprocessing
 from bench.describe import Loading, describe, obtain
 from bench.descriptor import DescriptorKind
 from bench.errors import BenchError, UsageError
@@ -136,7 +136,7 @@ def _described(loading: Loading, side: str, images: Images, kind: DescriptorKind
         count = _counting(how.on_progress, f"{loading.chosen.item.name}, {side}")
         n = len(images.files)
         stored = describe(loading, images.files, key, how.store, how.workers, lambda done: count(done, n))
-    return images.described(stored.descriptors)
+    return images.described(stored.descriptors, kind, preprocessing(loading.chosen.item, how.config))
 
 
 def _counting(on_progress: Progress, what: str) -> Callable[[int, int], Any]:

@@ -1,5 +1,6 @@
 """The two sides of an audit: images that a backbone describes, or descriptors that were made before."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import images
+from bench.audit.regions import regions
+from bench.descriptor import DescriptorKind
 from bench.errors import DatasetError, ImageError, UsageError
 from bench.files import sha256_bytes
-from bench.interfaces import ImageFile
+from bench.interfaces import ImageFile, Preprocess
 from bench.manifest import hashes
 from bench.shards import WHOLE, Meta
 from bench.similarity.prepare import Rows
@@ -26,12 +29,14 @@ AT_ONCE = 4096
 class Side:
     """Descriptors [N, D] of N images. names: of some rows. twins: int64 [N], one number for images that are the same.
 
-    The same byte by byte; where there are only descriptors, the same number by number.
+    The same byte by byte; where there are only descriptors, the same number by number. places: of cells int32 [n] of
+    local descriptors in some rows [n], as `regions` tells them; None where there are no images or no local descriptors.
     """
 
     descriptors: Rows
     names: Callable[[NDArray[np.int64]], list[str]]
     twins: NDArray[np.int64]
+    places: Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -39,16 +44,23 @@ class Side:
 
 @dataclass(frozen=True)
 class Images:
-    """Those that can be read. sha256: of their files, by id. unreadable: by id, why."""
+    """Those that can be read. sizes: int32 [N, 2], width and height. sha256: of files, by id. unreadable: by id, why."""
 
     files: tuple[ImageFile, ...]
+    sizes: NDArray[np.int32]
     sha256: Mapping[str, str]
     unreadable: Mapping[str, str]
 
-    def described(self, descriptors: Rows) -> Side:
-        """With their descriptors, in their order."""
+    def described(self, descriptors: Rows, kind: DescriptorKind, preprocess: Preprocess) -> Side:
+        """With their descriptors, in their order, made of what `preprocess` makes of them."""
         twins = _numbered([self.sha256[image.id] for image in self.files])
-        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins)
+        places = None
+        if kind.local and (grid := _grid(kind, descriptors.shape[1])):
+
+            def places(rows: NDArray[np.int64], cells: NDArray[np.int32]) -> NDArray[np.float32]:
+                return regions(cells, grid, self.sizes[rows], preprocess)
+
+        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins, places)
 
 
 def holds_descriptors(spec: str) -> bool:
@@ -63,26 +75,33 @@ def readable(files: Sequence[ImageFile], workers: int, on_progress: Callable[[in
     """Those of the images that decode, after each was tried. Raises DatasetError where none does."""
     unreadable: dict[str, str] = {}
     kept: list[ImageFile] = []
+    sizes: list[tuple[int, int]] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
         for first in range(0, len(files), AT_ONCE):
             some = files[first : first + AT_ONCE]
-            for image, why in zip(some, pool.map(_why_unreadable, some), strict=True):
-                if why:
-                    unreadable[image.id] = why
+            for image, found in zip(some, pool.map(_size_or_why_not, some), strict=True):
+                if isinstance(found, str):
+                    unreadable[image.id] = found
                 else:
                     kept.append(image)
+                    sizes.append(found)
             on_progress(first + len(some), len(files))
     if not kept:
         raise DatasetError(f"none of {len(files)} images can be read: {next(iter(unreadable.values()))}")
-    return Images(tuple(kept), hashes(kept), unreadable)
+    return Images(tuple(kept), np.array(sizes, np.int32), hashes(kept), unreadable)
 
 
-def _why_unreadable(image: ImageFile) -> str:
+def _size_or_why_not(image: ImageFile) -> tuple[int, int] | str:
     try:
-        images.decode(image.path, image.box)
+        return images.decode(image.path, image.box).size
     except ImageError as error:
         return str(error)
-    return ""
+
+
+def _grid(kind: DescriptorKind, tokens: int) -> tuple[int, int] | None:
+    """Rows and columns of local descriptors; None where they are no square."""
+    side = math.isqrt(tokens)
+    return kind.grid or ((side, side) if side * side == tokens else None)
 
 
 def opened(spec: str) -> Side:

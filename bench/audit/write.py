@@ -8,8 +8,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench import provenance
+from bench.audit.sides import Side
 from bench.audit.verdict import Audited
 from bench.files import write_atomic, write_bytes, write_json, write_text
 from bench.search import write_tables
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from bench.audit.run import Outcome, Wanted
 
 MATCHES, SUMMARY, UNREADABLE = "matches", "summary.json", "unreadable.csv"
+#: Of the region that gave the score, as fractions of the image.
+EDGES = ("left", "top", "right", "bottom")
 #: Generated images whose matches are made into a table at once.
 AT_ONCE = 4096
 
@@ -82,8 +86,20 @@ def _tables(of: Audited) -> Iterator["pa.Table"]:
                 "score": pa.array(scores[there]),
                 "generated_chunk": pa.array(chunks[there, 0]) if in_chunks else pa.nulls(n, pa.int32()),
                 "training_chunk": pa.array(chunks[there, 1]) if in_chunks else pa.nulls(n, pa.int32()),
+                **_places("generated", of.generated, rows[there], chunks[there, 0]),
+                **_places("training", of.training, indices[there], chunks[there, 1]),
             }
         )
+
+
+def _places(name: str, side: Side, rows: NDArray[np.int64], cells: NDArray[np.int32]) -> dict[str, "pa.Array"]:
+    import pyarrow as pa
+
+    found = side.places(rows, cells) if side.places else None
+    return {
+        f"{name}_{edge}": pa.nulls(len(rows), pa.float32()) if found is None else pa.array(found[:, at])
+        for at, edge in enumerate(EDGES)
+    }
 
 
 def write_summary(folder: Path, audited: Sequence[Audited], about: Mapping[str, Any]) -> Path:
