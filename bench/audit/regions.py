@@ -27,7 +27,7 @@ def regions(
 def _frame(
     sizes: NDArray[np.float64], preprocess: Preprocess
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of each image [N, 2]: its size when resized, and in its pixels where what the backbone reads begins, and its size.
+    """Of each image [N, 2]: its size when resized; where in that the part begins that the backbone reads, and its size.
 
     The arithmetic is that of `bench.images.transform`.
     """

@@ -44,7 +44,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Images:
-    """Those that can be read. sizes: int32 [N, 2], width and height. sha256: of files, by id. unreadable: by id, why."""
+    """Those that can be read. sizes: int32 [N, 2], width and height. sha256: by id. unreadable: by id, why."""
 
     files: tuple[ImageFile, ...]
     sizes: NDArray[np.int32]
