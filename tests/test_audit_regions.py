@@ -29,7 +29,7 @@ def test_what_lights_a_cell_lies_in_its_region(preprocess: Preprocess, size: tup
     rng = np.random.default_rng(0)
     grid = 4, 4
     found = 0
-    for place in rng.uniform(0.03, 0.97, (12, 2)):
+    for place in rng.uniform(0.03, 0.97, (30, 2)):
         picture = np.zeros((size[1], size[0], 3), np.uint8)
         x, y = (place * size).astype(int)
         reach = 6
