@@ -50,7 +50,10 @@ def command(execute: Execute) -> Callable[..., None]:
         if failed:
             raise typer.Exit(3)
         if not shown:
-            raise UsageError("the sweep has no gain to show: name numbers of chunks that divide the descriptors")
+            raise UsageError(
+                "the sweep has no gain to show: name numbers of chunks that divide the descriptors, and datasets on "
+                "which each has a mAP"
+            )
 
     return sweep
 

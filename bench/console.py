@@ -24,7 +24,7 @@ from rich.table import Table
 from bench.fetch import Fetched, Watch
 from bench.plan import Definition
 from bench.report import Tables
-from bench.report.text import missing, notes, shown
+from bench.report.text import missing, notes, shown, unranked
 from bench.scored import Scored
 from bench.verify import Verified
 
@@ -169,10 +169,8 @@ def print_result(tables: Tables, files: Sequence[Path], scored: Scored, columns:
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)
-    for note in notes(table, records):
-        out.print(note, soft_wrap=True)
-    for problem in scored.problems:
-        out.print(problem, soft_wrap=True)
+    for told in (*notes(table, records), *scored.problems, *unranked(scored)):
+        out.print(told, soft_wrap=True)
     for reason, names in missing(records).items():
         out.print(f"{', '.join(names)}: {reason}", soft_wrap=True)
     n_ok = sum(record.status == "ok" for record in records)

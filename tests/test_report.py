@@ -83,6 +83,15 @@ def test_an_incomplete_row_has_no_rank_and_no_mean(make: Make) -> None:
     assert list(table["n_datasets"]) == [2, 1] and list(table["complete"]) == [True, False]
 
 
+def test_a_dataset_without_a_value_leaves_no_mean_and_it_is_said(make: Make) -> None:
+    records = [make("a", "one", 0.5), make("a", "two", None), make("b", "one", 0.4), make("b", "two", 0.6)]
+    run = of(records, 2)
+    table = leaderboard(run).set_index("backbone")
+    assert table.loc["b", "mean_map"] == 0.5 and table.loc["b", "rank"] == 1
+    assert pd.isna(table.loc["a", "mean_map"]) and pd.isna(table.loc["a", "rank"]) and table.loc["a", "complete"]
+    assert "a has no rank: it has no score on two." in markdown(leaderboard(run), run, [])
+
+
 def test_random_weights_are_never_ranked_beside_real_ones(make: Make) -> None:
     records = [make("a", "one", 0.5), make("b", "one", 0.9, weights="random"), make("c", "one", 0.4, weights="none")]
     table = leaderboard(of(records, 1)).set_index("backbone")

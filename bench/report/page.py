@@ -24,7 +24,7 @@ from bench.report import gallery, grid
 from bench.report.figures.marks import Mark
 from bench.report.gallery import Gallery
 from bench.report.grid import Grid
-from bench.report.text import missing, notes
+from bench.report.text import missing, notes, unranked
 from bench.scored import Scored
 
 #: Bytes of a page; pictures are left out until it fits.
@@ -138,7 +138,7 @@ def _content(scored: Scored, table: pd.DataFrame, verdicts: Sequence[Ranking]) -
         "published": published,
         "datasets": _datasets(scored),
         "metrics": _metrics(records),
-        "notes": notes(table, records),
+        "notes": [*notes(table, records), *unranked(scored)],
         "problems": scored.problems,
         "missing": missing(records),
         "weights": _weights(records),

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.plugins import natural
-from bench.ranking import GROUPS, RULES, Ranking, rank
+from bench.ranking import GROUPS, METRIC, RULES, Ranking, rank
 from bench.records import Record, row_key
 from bench.scored import Scored
 
@@ -150,7 +150,7 @@ def score_columns(records: Iterable[Record]) -> list[str]:
 def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[str, Any]:
     first = cells[0]
     values = {f"{c.cell.dataset}.{name}": value for c in cells for name, value in c.body["metrics"].items()}
-    maps = [value for c in cells if (value := c.body["metrics"].get("map")) is not None]
+    maps = [c.body["metrics"].get(METRIC) for c in cells if METRIC in c.body["dataset"]["metrics"]]
     n_scored = sum(c.status == "ok" for c in cells)
     complete = n_scored == n_datasets
     statuses = {c.status for c in cells}
@@ -160,7 +160,7 @@ def _row(cells: list[Record], columns: Sequence[str], n_datasets: int) -> dict[s
         "weights": first.weights,
         "status": next(status for status in ("failed", "unavailable", "ok") if status in statuses),
         **{column: values.get(column) for column in columns},
-        "mean_map": sum(maps) / len(maps) if complete and maps else None,
+        "mean_map": sum(maps) / len(maps) if complete and maps and None not in maps else None,
         "n_datasets": n_scored,
         "complete": complete,
         "limit": first.body["dataset"]["limit"],

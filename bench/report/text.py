@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.ranking import Ranking
+from bench.ranking import Ranking, rank
 from bench.records import Record
 from bench.report import choose
 from bench.scored import Scored
@@ -41,7 +41,7 @@ def markdown(
     headings, rows = shown(table, columns)
     body = markdown_table(headings, rows)
     parts = ["# Leaderboard", body, *notes(table, records), *_verdict(verdicts), *scored.problems]
-    parts += [_measured_on(records), *_missing(records)]
+    parts += [_measured_on(records), *_missing(records), *unranked(scored)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -138,6 +138,12 @@ def missing(records: Sequence[Record]) -> dict[str, list[str]]:
             if name not in names:
                 names.append(name)
     return found
+
+
+def unranked(scored: Scored) -> list[str]:
+    """A sentence on each backbone that has no rank though none of its cells failed, and its weights are not random."""
+    failed = {record.cell.backbone for record in scored.records if record.status != "ok" or record.weights == "random"}
+    return [f"{name} has no rank: {why}." for name, why in rank(scored).apart.items() if name not in failed]
 
 
 def _missing(records: Sequence[Record]) -> list[str]:
