@@ -84,8 +84,8 @@ def compare(
     if output is not None:
         write_text(output, comparing.table(changes).to_csv(index=False, lineterminator="\n"))
     console.print_rows(comparing.rows(changes))
-    for problem in (*of_a.problems, *of_b.problems):
-        console.out.print(problem, soft_wrap=True)
+    for name, problem in (*(("A", told) for told in of_a.problems), *(("B", told) for told in of_b.problems)):
+        console.out.print(f"{name}: {problem}", soft_wrap=True)
     for of in comparing.differences(of_a, of_b):
         console.out.print(f"{of.what}: {of.a} in A, {of.b} in B", soft_wrap=True)
     told = ", ".join(f"{n} {statement}" for statement, n in comparing.counted(changes).items())

@@ -18,7 +18,7 @@ from bench.ranking import LEVEL
 from bench.records import Record
 from bench.report.choose import as_text, better
 from bench.scored import SEED, Scored
-from bench.uncertainty import holm, interval, sign_flip_p
+from bench.uncertainty import bootstrap_p, holm, interval, rounded, sign_flip_p
 
 Statement = Literal["better", "worse", "same", "not separable", "not comparable", "only in A", "only in B"]
 
@@ -231,7 +231,10 @@ def _tested(change: Change, a: Evidence, b: Evidence, weights: NDArray[np.float3
     if parse(change.metric)[0].unit in _MEANS:
         own = _own(b, change.metric) - _own(a, change.metric)
         return replace(found, test="sign flip", p=float(sign_flip_p([own[None, ~np.isnan(own)]], SEED)[0]))
-    return replace(found, test="bootstrap", p=_bootstrap_p(drawn))
+    assert change.difference is not None  # both have a value
+    return replace(
+        found, test="bootstrap", p=bootstrap_p(drawn, change.difference, record.body["n_used"][change.metric])
+    )
 
 
 def _own(evidence: Evidence, metric: str) -> NDArray[np.float64]:
@@ -243,20 +246,13 @@ def _own(evidence: Evidence, metric: str) -> NDArray[np.float64]:
     return np.concatenate([evidence.resampled([metric], weights)[metric] for weights in alone])
 
 
-def _bootstrap_p(drawn: NDArray[np.float64]) -> float:
-    """Two-sided p that a difference is 0, of its resamples [B]: twice the share on the rarer side of 0, never 0."""
-    exist = drawn[~np.isnan(drawn)]
-    rarer = min(int((exist <= 0).sum()), int((exist >= 0).sum()))
-    return min(1.0, 2 * (rarer + 1) / (len(exist) + 1))
-
-
 def _corrected(changes: list[Change]) -> list[Change]:
     """The changes with p corrected over all of them, and the statement that follows."""
     tested = [at for at, change in enumerate(changes) if change.p is not None]
     corrected = holm(np.array([changes[at].p for at in tested], np.float64))
     found = list(changes)
     for at, p in zip(tested, corrected.tolist(), strict=True):
-        found[at] = replace(changes[at], p=p, statement=_statement(changes[at], p))
+        found[at] = replace(changes[at], p=rounded(p), statement=_statement(changes[at], p))
     return found
 
 

@@ -70,6 +70,8 @@ def _fitting(parts: Sequence[Part]) -> list[tuple[Part, Record]]:
             before, kept = chosen.setdefault(record.cell, (part, record))
             if kept.status == record.status == "ok":
                 _require_same_scores(before, kept, part, record)
+                if not before.folder.has_evidence(kept):
+                    chosen[record.cell] = part, record
             elif record.status == "ok":
                 chosen[record.cell] = part, record
     for part, record in chosen.values():

@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.postprocess import Pipeline
 from bench.preprocess import Mode
 from bench.records import Record
-from bench.report.text import markdown_table
+from bench.report.text import markdown_table, plain
 
 #: In the repository; an installed copy has none, and then nothing stands beside its scores.
 FIGURES = Path(__file__).resolve().parents[1] / "results" / "published.csv"
@@ -139,7 +139,8 @@ def sections(records: Sequence[Record], path: Path = FIGURES) -> str:
     if not pairs:
         return ""
     rows = [_shown(pair) for pair in pairs]
-    return f"\n## {TITLE}\n\n{ABOUT}\n\n{markdown_table(list(rows[0]), [list(row.values()) for row in rows])}\n"
+    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows], as_they_are=["source"])
+    return f"\n## {TITLE}\n\n{ABOUT}\n\n{table}\n"
 
 
 def _require_columns(found: Sequence[str], path: Path) -> None:
@@ -189,4 +190,5 @@ def _protocol_of(record: Record) -> tuple[str, ...]:
 
 def _shown(pair: Beside) -> dict[str, str]:
     figure = pair.figure
-    return pair.cells | {"source": f"[{figure.source}]({figure.link})" if figure.link else figure.source}
+    source = plain(figure.source)
+    return pair.cells | {"source": f"[{source}]({figure.link})" if figure.link else source}

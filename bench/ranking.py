@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.records import Record
 from bench.scored import SEED, Scored
-from bench.uncertainty import FEWEST, MOST, N_RESAMPLES, holm, interval, sign_flip_p
+from bench.uncertainty import FEWEST, MOST, N_RESAMPLES, holm, interval, rounded, sign_flip_p
 
 #: Which datasets count: all, those of kind retrieval, or the sets of known copies (kind copy).
 Group = Literal["all", "retrieval", "synthetic"]
@@ -99,8 +99,11 @@ def rank(scored: Scored, group: Group = "all", rule: Rule = "best") -> Ranking:
     datasets = tuple(dict.fromkeys(r.cell.dataset for r in of_group if METRIC in r.body["dataset"]["metrics"]))
     chosen: list[_Candidate] = []
     apart: dict[str, str] = {}
+    lost = scored.n_datasets - len({record.cell.dataset for record in scored.records})
     for backbone, records in groupby(of_group, key=lambda record: record.cell.backbone):
         found, why = _candidates(list(records), datasets, rule)
+        if lost:
+            found, why = [], f"{lost} of the {scored.n_datasets} datasets of the run have no record that counts"
         if found:
             chosen += found if rule == "each" else [_stands_for(found, rule)]
         else:
@@ -243,7 +246,7 @@ def _tests(precisions: list[NDArray[np.float64]]) -> list[float | None]:
         some = int(tested[0])
         differences = [(of[tested + 1] - of[tested])[:, ~np.isnan(of[some])] for of in precisions]
         for at, p in zip(tested, holm(sign_flip_p(differences, SEED)), strict=True):
-            found[at] = float(p)
+            found[at] = rounded(p)
     return found
 
 

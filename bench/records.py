@@ -15,6 +15,7 @@ from bench.evidence import Evidence, from_bytes
 from bench.files import sha256_bytes, sha256_file, write_bytes, write_json
 from bench.plan import Definition
 from bench.plugins import natural
+from bench.record_shape import lacks
 from bench.similarity import Similarity
 
 SCHEMA_VERSION = 4
@@ -46,12 +47,6 @@ PAGES = (
 
 Status = Literal["ok", "failed", "unavailable"]
 WeightsKind = Literal["pretrained", "random"]
-#: What every record has, whatever came of its cell.
-_FIELDS = (
-    *("backbone", "dataset", "similarity", "preprocess", "postprocess", "precision", "seed"),
-    *("metrics", "n_used", "metric_versions", "by_tag", "throughput"),
-    *("argv", "git", "packages", "hardware", "run_id", "created_utc"),
-)
 
 
 @dataclass(frozen=True)
@@ -181,7 +176,11 @@ class RunFolder:
         path = self.path / CONFIG
         if not path.is_file():
             raise UsageError(f"the folder {self.path} has no {CONFIG}, which tells what its records are of: restore it")
-        return _read(path)
+        config = _read(path, "restore it")
+        lists = [name for name in ("backbones", "datasets", "similarities") if not isinstance(config.get(name), list)]
+        if lists or "weights" not in config:
+            raise UsageError(f"the file {path} names no {', '.join(lists) or 'weights'}: restore it")
+        return config
 
     def write(self, record: Record, evidence: bytes | None = None) -> None:
         """Write or replace a cell's record, and the .npz file of what its scores follow from."""
@@ -228,12 +227,13 @@ class RunFolder:
                 f"the record {path} has schema {body.get('schema_version')}, this version reads {SCHEMA_VERSION}: "
                 "use the version that wrote it, or delete it"
             )
-        record = Record(body)
+        record, lacking = Record(body), lacks(body)
         try:
-            part, field = ("evidence", "sha256") if record.status == "ok" else ("error", "message")
-            _ = record.cell, record.weights, body[part][field], [body[name] for name in _FIELDS]
-        except (KeyError, TypeError, UsageError) as error:
-            raise UsageError(f"the file {path} is not a whole record ({error}): delete it and run again") from error
+            _ = lacking or record.cell
+        except UsageError as error:
+            lacking = str(error)
+        if lacking:
+            raise UsageError(f"the file {path} is not a whole record ({lacking}): delete it and run again")
         return record
 
     def _clear(self, everything: bool) -> None:
@@ -258,11 +258,11 @@ def _no_number(constant: str) -> None:
     raise ValueError(f"it holds {constant}, which JSON has not")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, remedy: str = "delete it and run again") -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError) as error:
-        raise UsageError(f"the file {path} can't be read as JSON ({error}): delete it and run again") from error
+        raise UsageError(f"the file {path} can't be read as JSON ({error}): {remedy}") from error
     if not isinstance(body, dict):
-        raise UsageError(f"the file {path} is not a record: delete it and run again")
+        raise UsageError(f"the file {path} is not a JSON object: {remedy}")
     return body

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.agreement import agreed, fitting
+from bench.agreement import fitting
 from bench.errors import UsageError
 from bench.evidence import Evidence
 from bench.metrics import resampled
 from bench.plan import Definition
-from bench.records import Record, RunFolder, order, record_name
+from bench.records import CONFIG, Record, RunFolder, order, record_name
 from bench.uncertainty import N_RESAMPLES, interval, resamples
 
 #: Of the bootstrap, unless another is chosen.
@@ -95,13 +95,8 @@ def read(folder: RunFolder) -> Scored:
     for path in folder.files():
         try:
             record = folder.record_at(path)
-            _ = dict(agreed(record))
         except UsageError as error:
             problems.append(str(error))
-            continue
-        except (AttributeError, LookupError, TypeError) as error:
-            told = f"{type(error).__name__}: {error}"
-            problems.append(f"the file {path} is not a whole record ({told}): delete it and run again")
             continue
         cell = record.cell, record.weights
         if (known := found.get(cell)) is None or path.name == record_name(*cell):
@@ -112,9 +107,10 @@ def read(folder: RunFolder) -> Scored:
             )
     if not found:
         raise UsageError(problems[0] if problems else f"the folder {folder.path} holds no records: give one of `run`")
-    records, unfit = fitting(sorted(found.values(), key=order))
     config = folder.config()
-    problems += [*unfit, *_without_records(config, records)]
+    problems += _without_records(config, [*found.values()])
+    records, unfit = fitting(sorted(found.values(), key=order))
+    problems += unfit
     evidence = {}
     for record in records:
         if record.status == "ok":
@@ -122,13 +118,17 @@ def read(folder: RunFolder) -> Scored:
                 evidence[record.cell] = folder.evidence(record)
             except UsageError as error:
                 problems.append(str(error))
-    return Scored(tuple(records), evidence, len(config["datasets"]), tuple(problems))
+    n_datasets = max(len(config["datasets"]), len({record.cell.dataset for record in found.values()}))
+    return Scored(tuple(records), evidence, n_datasets, tuple(problems))
 
 
 def _without_records(config: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
-    """A sentence on what the configuration names and no record has: a run that was killed, or records that are lost."""
+    """A sentence on what the configuration and the records do not both name: a run that was killed, what was lost."""
     lost = [name for name in config["backbones"] if name not in {record.cell.backbone for record in records}]
     found, wanted = len({record.cell.dataset for record in records}), len(config["datasets"])
     told = [f"the backbones {', '.join(lost)}"] if lost else []
     told += [f"{wanted - found} of its {wanted} datasets"] if found < wanted else []
-    return [f"the run has no record of {' and of '.join(told)}: go on with it"] if told else []
+    sentences = [f"the run has no record of {' and of '.join(told)}: go on with it"] if told else []
+    if found > wanted:
+        sentences.append(f"{CONFIG} names {wanted} datasets, but there are records of {found}: restore it")
+    return sentences

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 N_RESAMPLES = 1000
 #: Of a permutation test: the smallest p it can give is one over it.
 N_PERMUTATIONS = 9999
+#: Less can't be told from 0 by sums in float64.
+SMALLEST_P = 1e-300
 CONFIDENCE = 0.95
 #: Queries below which resamples can't say how sure a score is: of two, half of all samples are not covered.
 FEWEST = 5
@@ -56,7 +58,8 @@ def sign_flip_p(differences: Sequence[NDArray[np.float64]], seed: int) -> NDArra
 
     differences: of each dataset [P, Q_d], query by query. Under the hypothesis that the two are alike a difference may
     as well have the other sign; p is the share of random signs whose mean is at least as far from 0, the real ones
-    counted (Fisher's randomisation test; Smucker et al., CIKM 2007).
+    counted (Fisher's randomisation test; Smucker et al., CIKM 2007), or what Hoeffding's inequality says that the share
+    of all signs is at most (JASA 1963), if that is smaller: so that many comparisons can be corrected for.
     """
     parts = np.concatenate([of / (of.shape[1] * len(differences)) for of in differences], axis=1)
     observed = np.abs(parts.sum(axis=1))
@@ -72,7 +75,34 @@ def sign_flip_p(differences: Sequence[NDArray[np.float64]], seed: int) -> NDArra
         # the sum under signs is that of all less twice that of the flipped
         sums = parts.sum(axis=1) - 2 * (bits.astype(np.float32) @ parts.T)
         as_far += (np.abs(sums) >= reached).sum(axis=0)
-    return as_far / (N_PERMUTATIONS + 1)
+    squares = np.sum(parts**2, axis=1)
+    exponent = np.divide(observed**2, 2 * squares, out=np.zeros_like(squares), where=squares > 0)
+    p: NDArray[np.float64] = np.minimum(as_far / (N_PERMUTATIONS + 1), np.maximum(2 * np.exp(-exponent), SMALLEST_P))
+    return p
+
+
+def bootstrap_p(drawn: NDArray[np.float64], difference: float, n_queries: int) -> float:
+    """Two-sided p that a difference is 0, of its resamples [B] over so many queries, at least two.
+
+    What `interval` would leave 0 outside of: the share on the rarer side of 0, never 0, as a distance in standard
+    deviations, which is then held against a t distribution. Where no resample is on that side, the distance is that of
+    the difference itself, if it is further: B resamples alone would leave nothing of many comparisons.
+    """
+    from scipy import stats
+
+    exist = drawn[~np.isnan(drawn)]
+    rarer = min(int((exist <= 0).sum()), int((exist >= 0).sum()))
+    distance = float(stats.norm.isf(min(0.5, (rarer + 1) / (len(exist) + 1))))
+    spread = float(exist.std()) if len(exist) else 0.0
+    if not rarer and spread:
+        distance = max(distance, abs(difference) / spread)
+    p = 2 * float(stats.t.sf(distance * np.sqrt((n_queries - 1) / n_queries), n_queries - 1))
+    return max(p, SMALLEST_P)
+
+
+def rounded(p: float) -> float:
+    """Six digits: beyond them sums in another order differ."""
+    return float(f"{p:.6g}")
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -92,8 +92,7 @@ def test_micro_ap_is_resampled_by_query(a: RunFolder, b: RunFolder) -> None:
     )
     assert c.low is not None and c.high is not None and drawn.min() <= c.low < c.high <= drawn.max()
     p = [x.p for x in compare(run_a, run_b) if x.cell.backbone != "same" and x.metric == "micro_ap"]
-    # none of 1,000 resamples is on the other side: twice 1 of 1,001, times the tests that are as small
-    assert all(x is not None and 2 / 1001 <= x < 0.05 for x in p)
+    assert all(x is not None and 0 < x < 0.05 for x in p)
 
 
 def test_p_is_corrected_over_all_cells(a: RunFolder, tmp_path: Path) -> None:

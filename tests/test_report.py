@@ -212,7 +212,7 @@ def test_report_rebuilds_the_tables_from_the_records(bench: Bench, folder: Path)
     [
         ("{", "can't be read as JSON"),
         ('{"a": NaN}', "it holds NaN"),
-        ("[]", "is not a record"),
+        ("[]", "is not a JSON object"),
         ('{"schema_version": 99}', "has schema 99"),
     ],
 )

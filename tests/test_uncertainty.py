@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench import uncertainty
-from bench.uncertainty import holm, interval, resamples, sign_flip_p
+from bench.uncertainty import bootstrap_p, holm, interval, resamples, sign_flip_p
 
 
 def test_a_resample_has_as_many_queries_as_there_are() -> None:
@@ -76,7 +76,61 @@ def test_p_is_uniform_where_nothing_differs() -> None:
 def test_equals_are_never_separable_and_a_clear_difference_always() -> None:
     differences = np.stack([np.zeros(50), np.full(50, 0.1)])
     p = sign_flip_p([differences], seed=0)
-    assert p[0] == 1 and p[1] == pytest.approx(1 / (uncertainty.N_PERMUTATIONS + 1))
+    # the share of all signs is 2 of 2**50, and Hoeffding's bound 2 exp(-25)
+    assert p[0] == 1 and p[1] == pytest.approx(2 * np.exp(-25))
+
+
+@given(st.lists(st.integers(-9, 9), min_size=3, max_size=9))
+def test_the_bound_is_never_below_the_share_of_all_signs(values: list[int]) -> None:
+    differences = np.array(values, np.float64)
+    signs = np.array(list(itertools.product((1, -1), repeat=len(values))))
+    exact = (np.abs(signs @ differences) >= abs(differences.sum()) * (1 - 1e-9) - 1e-12).mean()
+    p = sign_flip_p([differences[None]], seed=0)[0]
+    assert p >= exact - 4 * np.sqrt(exact / uncertainty.N_PERMUTATIONS)
+
+
+def test_clear_differences_stay_clear_among_many_comparisons() -> None:
+    rng = np.random.default_rng(0)
+    p = sign_flip_p([rng.normal(0.3, 0.3, (2000, 100))], seed=0)
+    assert (holm(p) < 0.05).mean() > 0.99
+    drawn = rng.normal(0.5, 0.05, (2000, 1000))
+    assert (holm(np.array([bootstrap_p(of, 0.5, 100) for of in drawn])) < 0.05).all()
+
+
+def test_p_of_resamples_is_below_5_percent_where_the_interval_leaves_0_out() -> None:
+    rng = np.random.default_rng(2)
+    n_out = 0
+    for centre in np.linspace(0, 4, 80):
+        drawn = rng.normal(centre, 1, 2000)
+        for n in (6, 40, 1000):
+            low, high = interval(drawn, n) or (0.0, 0.0)
+            p = bootstrap_p(drawn, float(centre), n)
+            assert p == bootstrap_p(-drawn, -float(centre), n)
+            if not 0.045 < p < 0.055:  # where they differ by a resample
+                assert (p < 0.05) == (low > 0 or high < 0)
+            n_out += p < 0.05
+    assert 60 < n_out < 180
+
+
+def test_p_goes_on_where_no_resample_is_on_the_other_side() -> None:
+    clear = np.random.default_rng(0).normal(0.5, 0.05, 1000)
+    expected = 2 * stats.t.sf(0.5 / clear.std() * np.sqrt(99 / 100), 99)
+    assert bootstrap_p(clear, 0.5, 100) == pytest.approx(expected) and expected < 1e-12
+    equal = bootstrap_p(np.full(1000, 0.5), 0.5, 100)
+    assert equal == pytest.approx(2 * stats.t.sf(stats.norm.isf(1 / 1001) * np.sqrt(99 / 100), 99))
+    assert bootstrap_p(np.array([np.nan, -1, 0, 1, 2]), 0.5, 50) == pytest.approx(
+        2 * stats.t.sf(stats.norm.isf(min(0.5, 3 / 5)) * np.sqrt(49 / 50), 49)
+    )
+
+
+def test_p_of_resamples_is_rarely_small_where_nothing_differs() -> None:
+    rng = np.random.default_rng(1)
+    p = []
+    for own in rng.exponential(size=(400, 40)) - rng.exponential(size=(400, 40)):
+        drawn = own[rng.integers(0, 40, (1000, 40))].mean(axis=1)
+        p.append(bootstrap_p(drawn, float(own.mean()), 40))
+    for level in (0.05, 0.005):
+        assert np.mean(np.array(p) < level) <= level + 3 * np.sqrt(level * (1 - level) / 400)
 
 
 def test_holm_of_a_textbook_example() -> None:

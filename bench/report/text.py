@@ -1,5 +1,6 @@
 """The leaderboard for people: the same cells in Markdown and on the console, rounded only here."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,20 +41,23 @@ def markdown(
     records = scored.records
     headings, rows = shown(table, columns)
     body = markdown_table(headings, rows)
-    parts = ["# Leaderboard", body, *notes(table, records), *_verdict(verdicts), *scored.problems]
-    parts += [_measured_on(records), *_missing(records), *unranked(scored)]
+    parts = ["# Leaderboard", body, *notes(table, records), *_verdict(verdicts), *map(plain, scored.problems)]
+    parts += [_measured_on(records), *_missing(records), *map(plain, unranked(scored))]
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown; what would end a cell or begin a tag is text."""
-    safe = [[_plain(cell) for cell in row] for row in rows]
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]], as_they_are: Sequence[str] = ()) -> str:
+    """In Markdown; cells are plain text but for those under the headings named."""
+    kept = [heading in as_they_are for heading in headings]
+    safe = [[cell if keep else plain(cell) for cell, keep in zip(row, kept, strict=True)] for row in rows]
     # headings apart: two may be the same
-    return str(pd.DataFrame(safe).to_markdown(index=False, headers=[*map(_plain, headings)], disable_numparse=True))
+    return str(pd.DataFrame(safe).to_markdown(index=False, headers=[*map(plain, headings)], disable_numparse=True))
 
 
-def _plain(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+def plain(text: str) -> str:
+    """Text of Markdown that says just this: nothing in it ends a cell or a line, begins a tag, a link or emphasis."""
+    safe = re.sub(r"[\\|*`]", r"\\\g<0>", " ".join(text.split()))
+    return safe.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def notes(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
@@ -147,7 +151,7 @@ def unranked(scored: Scored) -> list[str]:
 
 
 def _missing(records: Sequence[Record]) -> list[str]:
-    lines = [f"- {', '.join(names)}: {reason}" for reason, names in missing(records).items()]
+    lines = [plain(f"- {', '.join(names)}: {reason}") for reason, names in missing(records).items()]
     return ["Without scores:\n\n" + "\n".join(lines)] if lines else []
 
 
