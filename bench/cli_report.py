@@ -58,6 +58,9 @@ def report(
     written = [folder / name for name in texts if name.rpartition(".")[2] in wanted]
     for path in written:
         write_text(path, texts[path.name])
+    for before in folder.glob("leaderboard*.view.*"):  # of an earlier call
+        if before.name not in texts:
+            before.unlink()
     if FIGURES in wanted:
         written += write_figures(folder, scored, best(scored, tables.verdicts))
     if HTML in wanted:

@@ -44,7 +44,10 @@ def command(execute: Execute) -> Callable[..., None]:
     @options_of(execute, similarities=SIMILARITIES)
     def sweep(**options: Any) -> None:
         """Run over numbers of chunks, and tell what each gains over `global`, which is always among them."""
-        wanted = f"global,{options.pop('similarities')}"
+        from bench.similarity.spec import parse_all
+
+        asked = ",".join(map(str, parse_all(options.pop("similarities"))))
+        wanted = f"global,{asked}"
         folder, failed = execute(**options, similarities=wanted, sweeps=True)
         shown = show(folder)
         if failed:
@@ -59,13 +62,12 @@ def command(execute: Execute) -> Callable[..., None]:
 
 
 def show(folder: "RunFolder") -> bool:
-    """Print what each number of chunks gains; write sweep.csv and its figures. False where there is nothing to show."""
+    """Print what each number of chunks gains, and write its figures. False where there is nothing to show."""
     from bench import console
-    from bench.files import write_text
     from bench.report.figures import write_sweep_figures
     from bench.scored import read
     from bench.similarity import Similarity
-    from bench.sweep import gains, left_out, table
+    from bench.sweep import gains, left_out
 
     scored = read(folder)
     found = gains(scored)
@@ -77,10 +79,7 @@ def show(folder: "RunFolder") -> bool:
         console.out.print(sentence, soft_wrap=True)
     if not found:
         return False
-    mark = ".random" if any(record.weights == "random" for record in scored.records) else ""
-    path = folder.path / f"sweep{mark}.csv"
-    write_text(path, table(found).to_csv(index=False, lineterminator="\n"))
-    written = [path, *write_sweep_figures(folder.path, scored)]
+    written = write_sweep_figures(folder.path, scored)
     console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     return True
 

@@ -17,8 +17,9 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises OSError (no permission, full disk); `path` is then unchanged and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = ""
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as stream:
             write(stream)
             stream.flush()
@@ -26,8 +27,9 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, temporary):
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
             # a full disk does not tell which, and nobody knows the temporary one
             error.filename, error.filename2 = str(path), None
         raise

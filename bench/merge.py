@@ -1,6 +1,5 @@
 """Runs of several machines as one run folder, or why they can't be one."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from bench.agreement import agreed
 from bench.errors import UsageError
-from bench.files import whole_folder, write_json
+from bench.files import whole_folder, write_bytes, write_json
 from bench.plan import Definition
 from bench.records import CONFIG, EVIDENCE, Record, RunFolder, order, record_name
 
@@ -46,7 +45,7 @@ def merge(paths: Sequence[Path], output: Path) -> RunFolder:
             name = Path(record_name(record.cell, record.weights))
             for file in (name, name.with_suffix(EVIDENCE)):
                 if (source := part.folder.records_path / file).is_file():
-                    shutil.copyfile(source, making / "records" / file)
+                    write_bytes(making / "records" / file, source.read_bytes())
         write_json(making / CONFIG, _config(parts))
     return RunFolder(output)
 

@@ -32,6 +32,7 @@ TABLES = tuple(
         ("ranking", "csv"),
         ("scores", "csv"),
         ("breakdown", "csv"),
+        ("gains", "csv"),
     )
     for mark in ("", ".random")
 )
@@ -40,7 +41,7 @@ TABLES = tuple(
 FIGURES = ("pareto", "ranks", "heatmap", "chunks", "gain", "difficulty")
 #: What else is made of the records, as patterns.
 PAGES = (
-    *(f"{name}{mark}.{kind}" for name, kind in (("report", "html"), ("sweep", "csv")) for mark in ("", ".random")),
+    *(f"report{mark}.html" for mark in ("", ".random")),
     "leaderboard*.view.*",
     *(f"figures/{name}.*" for name in FIGURES),
 )
@@ -261,7 +262,7 @@ def _no_number(constant: str) -> None:
 def _read(path: Path, remedy: str = "delete it and run again") -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"the file {path} can't be read as JSON ({error}): {remedy}") from error
     if not isinstance(body, dict):
         raise UsageError(f"the file {path} is not a JSON object: {remedy}")

@@ -87,7 +87,7 @@ def gains(scored: Scored) -> list[Gain]:
 
 
 def table(found: Sequence[Gain]) -> pd.DataFrame:
-    """sweep.csv: one row a gain, in full precision."""
+    """gains.csv: one row a gain, in full precision."""
     rows = [
         (
             gain.line.backbone,

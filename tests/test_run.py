@@ -45,6 +45,7 @@ def test_a_run_leaves_records_and_tables(bench: Bench, small: Path, tmp_path: Pa
     assert ran.returncode == 0, ran.stderr
     assert "efficientnet_lite0" in ran.stdout and "leaderboard.csv" in ran.stdout
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "gains.csv",
         "leaderboard.csv",
         "leaderboard.md",
         "leaderboard.tex",

@@ -191,7 +191,7 @@ def test_the_table_is_in_full_precision_and_in_the_order_of_all_tables() -> None
     assert rows[0]["mean_map"] == rows[0]["global_mean_map"] == repr(float(np.mean([1, 1 / 3, 1 / 2])))
     assert (rows[0]["chunks"], rows[0]["norm"], rows[0]["n_datasets"], rows[0]["gain"]) == ("4", "chunk", "1", "0.0")
     assert table([]).columns.tolist() == list(COLUMNS)
-    documented = (ROOT / "docs/figures.md").read_text().partition("### sweep.csv")[2]
+    documented = (ROOT / "docs/figures.md").read_text().partition("### gains.csv")[2]
     assert re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", documented, re.M))) == list(COLUMNS)
 
 
@@ -231,8 +231,8 @@ def test_the_command_has_the_options_of_run_and_shows_what_a_run_left(small: Pat
     assert "chunked@{2,4,8,16,32,64}" in re.sub(r"\s", "", shown)
     ran = CliRunner().invoke(commands, ["--backbones", "dhash,color", "--similarities", "chunked@{2,4}"])
     assert ran.exit_code == 3  # as the run says
-    assert told == {"backbones": "dhash,color", "similarities": "global,chunked@{2,4}", "sweeps": True}
-    written = pd.read_csv(folder / "sweep.csv")
+    assert told == {"backbones": "dhash,color", "similarities": "global,chunked@2,chunked@4", "sweeps": True}
+    written = pd.read_csv(folder / "gains.csv")
     leaderboard = pd.read_csv(folder / "leaderboard.csv").set_index(["backbone", "similarity"])["mean_map"]
     assert written["backbone"].tolist() == ["color"] * 2 + ["dhash"] * 2
     for row in written.to_dict("records"):
@@ -252,4 +252,4 @@ def test_a_sweep_in_which_nothing_divides_is_told(bench: Bench, small: Path, tmp
     assert ran.returncode == 2
     assert "dhash: chunked@3, chunked@5 left out, K has to divide its 64 dimensions" in ran.stdout
     assert "the sweep has no gain to show: name numbers of chunks that divide the descriptors" in ran.stderr
-    assert not (out / "sweep.csv").exists() and (out / "leaderboard.csv").exists()
+    assert not (out / "gains.csv").exists() and (out / "leaderboard.csv").exists()

@@ -15,6 +15,8 @@ from bench.report.latex import latex
 from bench.report.tables import leaderboard, ranking_table, rankings, scores
 from bench.report.text import markdown
 from bench.scored import Scored
+from bench.sweep import gains
+from bench.sweep import table as gains_table
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ def tables_of(scored: Scored) -> Tables:
     frames = {"leaderboard": table, "ranking": ranking_table(verdicts), "scores": scores(scored)}
     by_tag = breakdown(scored.records)
     frames |= {} if by_tag.empty else {"breakdown": by_tag}
+    gained = gains(scored)
+    frames |= {"gains": gains_table(gained)} if gained else {}
     texts = {f"{name}{mark}.csv": _csv(frame) for name, frame in frames.items()}
     beside = published.sections(scored.records)
     texts[f"leaderboard{mark}.md"] = markdown(table, scored, verdicts) + sections(scored.records) + beside
