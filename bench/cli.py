@@ -13,6 +13,7 @@ from bench import (
     cli_audit,
     cli_cache,
     cli_datasets,
+    cli_dedup,
     cli_embed,
     cli_make,
     cli_report,
@@ -44,6 +45,7 @@ app.command()(cli_throughput.throughput)
 app.command()(cli_embed.embed)
 app.command()(cli_search.search)
 app.command()(cli_audit.audit)
+app.command()(cli_dedup.dedup)
 
 
 class Listed(StrEnum):

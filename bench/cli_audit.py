@@ -20,7 +20,7 @@ from bench.cli_options import (
 from bench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from bench.audit.run import Outcome, Wanted
+    from bench.audit.run import Outcome
     from bench.audit.verdict import Above, Verdict
 
 
@@ -83,7 +83,7 @@ def audit(
                 outcome = auditing.of_images(wanted, how)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
-    _show(outcome, wanted)
+    _show(outcome)
     if outcome.audited:
         written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where)
         console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
@@ -91,7 +91,7 @@ def audit(
         raise typer.Exit(3)
 
 
-def _show(outcome: "Outcome", wanted: "Wanted") -> None:
+def _show(outcome: "Outcome") -> None:
     from bench import console
 
     if outcome.audited:
@@ -102,7 +102,7 @@ def _show(outcome: "Outcome", wanted: "Wanted") -> None:
         if unreadable:
             first = next(iter(unreadable.values()))
             console.out.print(f"{side}: {len(unreadable):,} images left out, such as: {first}", soft_wrap=True)
-    for what, why in outcome.failed.items():
+    for what, why in (*outcome.failed.items(), *outcome.unavailable.items()):
         console.out.print(f"{what}: {why}", soft_wrap=True)
 
 

@@ -173,3 +173,33 @@ def test_a_rate_of_false_alarms_becomes_a_threshold(audit: Audit, tmp_path: Path
     ran = audit("--threshold", "fpr:1e-9")
     assert ran.exit_code == 3
     assert "fpr:1e-09 can't be told from 928 pairs of training images: choose a larger rate" in ran.output
+
+
+def test_near_copies_inside_a_set_are_clusters(data: Path, tmp_path: Path) -> None:
+    training = tmp_path / "training"
+    training.mkdir()
+    for path in sorted((data / "training").glob("*.png")):
+        (training / path.name).write_bytes(path.read_bytes())
+    for name, of in (("again.jpg", "t03.png"), ("once.jpg", "t10.png")):
+        Image.open(training / of).save(training / name, quality=80)
+    (training / "text.png").write_text("no image")
+    options = ["--backbone", "dhash", "--output", str(tmp_path / "out")]
+    ran = CliRunner().invoke(app, ["dedup", str(training), "--threshold", "0.85", *options])
+    assert ran.exit_code == 0, ran.output
+    assert "5 of 33 images (15.15 %) have near-copies, in 2 clusters of 3 images at most" in ran.output
+    assert "1 images that can't be read were left out" in ran.output
+    table = pd.read_csv(tmp_path / "out/duplicates.csv")
+    members = table.groupby("cluster")["id"].apply(set).to_dict()
+    assert members == {0: {"again.jpg", "t03.png", "twin.png"}, 1: {"once.jpg", "t10.png"}}
+    assert table["neighbours"].tolist() == [2, 2, 2, 1, 1] and table["size"].tolist() == [3, 3, 3, 2, 2]
+    told = summary(tmp_path)
+    assert (told["n_duplicated"], told["n_clusters"], told["largest"], told["unreadable"]) == (5, 2, 3, 1)
+    other = ["--backbone", "dhash", "--images", str(data / "training"), "--output", str(tmp_path / "described")]
+    assert CliRunner().invoke(app, ["embed", *other]).exit_code == 0
+    again = ["dedup", str(tmp_path / "described"), "--threshold", "fpr:0.01", "--output", str(tmp_path / "other")]
+    ran = CliRunner().invoke(app, again)
+    assert ran.exit_code == 0 and "dhash, global, above 0." in ran.output, ran.output
+    ran = CliRunner().invoke(
+        app, ["dedup", str(training), "--threshold", "0.9", "--backbone", "dhash,phash", *options[2:]]
+    )
+    assert "'dhash,phash' is 2 backbones: name one" in str(ran.exception)

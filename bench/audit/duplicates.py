@@ -1,5 +1,6 @@
 """Clusters of near-copies in a set of images: what is repeated is learnt by heart first."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,17 @@ class Clusters:
     cluster: NDArray[np.int64]
     neighbours: NDArray[np.int64]
     sizes: NDArray[np.int64]
+
+    def summary(self) -> Mapping[str, int | float]:
+        """How many images there are, in how many clusters of several, how large the largest is, and their share."""
+        several = self.sizes[self.sizes > 1]
+        return {
+            "n_images": len(self.cluster),
+            "n_clusters": len(several),
+            "largest": int(self.sizes[0]),
+            "n_duplicated": int(several.sum()),
+            "share_duplicated": float(several.sum() / len(self.cluster)),
+        }
 
 
 def clusters(descriptors: Rows, threshold: float, similarity: Similarity) -> Clusters:

@@ -10,13 +10,13 @@ from bench.audit.verdict import Audited, Settings, audit
 from bench.cells import kind_of, preprocessing
 from bench.describe import Loading, describe, obtain
 from bench.descriptor import DescriptorKind
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, WeightsUnavailable
 from bench.interfaces import Backbone
 from bench.manifest import images_sha256
 from bench.plugins import Selected
 from bench.records import Config
 from bench.similarity import Similarity
-from bench.sources import images_of
+from bench.sources import Source, images_of
 from bench.store import DescriptorStore
 from bench.weights import WeightsStore
 
@@ -49,12 +49,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """is_self: whether both sides are one set. unreadable: by side and name, why. failed: by what was asked, why."""
+    """is_self: whether both sides are one set. unreadable: by side and name, why. failed: by what was asked, why.
+
+    unavailable: backbones without weights here that were not named, such as those of a group, why.
+    """
 
     audited: Sequence[Audited]
     is_self: bool
     unreadable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,11 @@ def of_images(wanted: Wanted, how: Describing) -> Outcome:
     """
     sources = {GENERATED: images_of(wanted.generated), TRAINING: images_of(wanted.training)}
     is_self = sources[GENERATED].identity == sources[TRAINING].identity
-    sides: dict[str, Images] = {}
-    for side in (TRAINING,) if is_self else (GENERATED, TRAINING):
-        count = _counting(how.on_progress, f"{side} images read")
-        sides[side] = readable(sources[side].images, how.workers, count)
+    wanted_sides = (TRAINING,) if is_self else (GENERATED, TRAINING)
+    sides = {side: _read(side, sources[side], how) for side in wanted_sides}
     found: list[Audited] = []
     failed: dict[str, str] = {}
+    unavailable: dict[str, str] = {}
     for chosen in how.backbones:
         name = chosen.item.name
         try:
@@ -105,10 +108,12 @@ def of_images(wanted: Wanted, how: Describing) -> Outcome:
                 more, why = _audited(name, generated, training, similarities, wanted.settings, is_self)
                 found += more
                 failed |= why
+        except WeightsUnavailable as error:
+            (failed if chosen.explicit else unavailable)[name] = str(error)
         except BenchError as error:
             failed[name] = str(error)
     unreadable = {side: images.unreadable for side, images in sides.items()}
-    return Outcome(found, is_self, unreadable, failed)
+    return Outcome(found, is_self, unreadable, failed, unavailable)
 
 
 def _audited(
@@ -127,6 +132,23 @@ def _audited(
         except BenchError as error:
             failed[f"{name}, {similarity}"] = str(error)
     return found, failed
+
+
+def one_side(spec: str, similarity: Similarity, how: Describing) -> tuple[Side, Mapping[str, str]]:
+    """A set of images as the first of the backbones describes it for a similarity, and those that can't be read.
+
+    Of descriptors that were made before, just these. Raises UsageError, DatasetError, WeightsUnavailable, and as
+    `open_vectors` does.
+    """
+    if holds_descriptors(spec):
+        return opened(spec), {}
+    images = _read(TRAINING, images_of(spec), how)
+    loading = obtain(how.backbones[0], how.config, how.weights)
+    return _described(loading, TRAINING, images, kind_of(similarity), how), images.unreadable
+
+
+def _read(side: str, source: Source, how: Describing) -> Images:
+    return readable(source.images, how.workers, _counting(how.on_progress, f"{side} images read"))
 
 
 def _described(loading: Loading, side: str, images: Images, kind: DescriptorKind, how: Describing) -> Side:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench import provenance
+from bench.audit.duplicates import Clusters
 from bench.audit.sides import Side
 from bench.audit.verdict import Audited
 from bench.files import write_atomic, write_bytes, write_json, write_text
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench.audit.run import Outcome, Wanted
 
-MATCHES, SUMMARY, UNREADABLE = "matches", "summary.json", "unreadable.csv"
+MATCHES, SUMMARY, UNREADABLE, DUPLICATES = "matches", "summary.json", "unreadable.csv", "duplicates.csv"
 #: Of the region that gave the score, as fractions of the image.
 EDGES = ("left", "top", "right", "bottom")
 #: Generated images whose matches are made into a table at once.
@@ -37,11 +38,10 @@ def everything(folder: Path, outcome: "Outcome", wanted: "Wanted", argv: Sequenc
         **{name: value for name, value in asdict(wanted.settings).items() if name != "thresholds"},
         "unreadable": {side: len(of) for side, of in outcome.unreadable.items()},
         "failed": outcome.failed,
+        "unavailable": outcome.unavailable,
         "argv": list(argv),
-        "packages": provenance.versions(provenance.PACKAGES),
         "hardware": provenance.hardware(device),
-        "git": provenance.git(),
-        "finished": provenance.now(),
+        **_made_by(),
     }
     paths = [*write_matches(folder, outcome.audited), write_summary(folder, outcome.audited, about)]
     paths += write_figure(folder, outcome.audited)
@@ -134,3 +134,30 @@ def write_unreadable(folder: Path, unreadable: Mapping[str, Mapping[str, str]]) 
     table = pd.DataFrame(rows, columns=["side", "id", "reason"])
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     return path
+
+
+def write_duplicates(folder: Path, side: Side, found: Clusters, about: Mapping[str, Any]) -> list[Path]:
+    """duplicates.csv, a row for each image that has near-copies, cluster by cluster; and summary.json."""
+    rows = np.flatnonzero(found.sizes[found.cluster] > 1)
+    rows = rows[np.argsort(found.cluster[rows], kind="stable")]
+    table = pd.DataFrame(
+        {
+            "cluster": found.cluster[rows],
+            "size": found.sizes[found.cluster[rows]],
+            "neighbours": found.neighbours[rows],
+            "row": rows,
+            "id": side.names(rows),
+        }
+    )
+    paths = [folder / DUPLICATES, folder / SUMMARY]
+    write_text(paths[0], table.to_csv(index=False, lineterminator="\n"))
+    write_json(paths[1], {**about, **found.summary(), **_made_by()})
+    return paths
+
+
+def _made_by() -> dict[str, Any]:
+    return {
+        "packages": provenance.versions(provenance.PACKAGES),
+        "git": provenance.git(),
+        "finished": provenance.now(),
+    }

@@ -1,0 +1,95 @@
+"""`dedup`: arguments and printing of near-copies inside a set of images."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli_options import (
+    WORKERS,
+    AllowCode,
+    BatchSize,
+    Device,
+    Offline,
+    Plugins,
+    WeightsDir,
+    Workers,
+    load_plugins,
+)
+from bench.errors import Interrupted, UsageError
+
+
+def dedup(
+    images: Annotated[str, typer.Argument(help="Images as `embed` takes them, or descriptors as `search` does.")],
+    output: Annotated[Path, typer.Option(help="Folder for duplicates.csv and summary.json.")],
+    threshold: Annotated[str, typer.Option(help="Near-copies are more similar than this NUMBER, or fpr:RATE.")],
+    backbone: Annotated[str, typer.Option(help="One, as `run` takes it; of no use for descriptors.")] = "sscd",
+    similarity: Annotated[str, typer.Option(help="One; see `list similarities`.")] = "global",
+    background: Annotated[int, typer.Option(min=2, help="Images whose pairs make a rate a threshold.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the images that are drawn for it.")] = 0,
+    device: Device = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = WORKERS,
+    weights_dir: WeightsDir = None,
+    allow_code: AllowCode = False,
+    offline: Offline = False,
+    plugin: Plugins = None,
+) -> None:
+    """Find clusters of near-copies in a set of images: what is repeated there is what a generator learns by heart."""
+    import numpy as np
+
+    from bench import console, plugins, provenance
+    from bench.audit.duplicates import clusters
+    from bench.audit.run import Describing, one_side
+    from bench.audit.sides import holds_descriptors, made_from
+    from bench.audit.thresholds import Threshold, score_of
+    from bench.audit.write import write_duplicates, write_unreadable
+    from bench.memory import keep_freed_memory
+    from bench.paths import home
+    from bench.records import Config
+    from bench.similarity import Similarity
+    from bench.store import DescriptorStore
+    from bench.weights import Network, WeightsStore
+
+    keep_freed_memory()
+    load_plugins(plugin)
+    parsed, wanted = Similarity.parse(similarity), Threshold.parse(threshold)
+    chosen = plugins.backbones.select(backbone)
+    if len(chosen) > 1:
+        raise UsageError(f"'{backbone}' is {len(chosen)} backbones: name one")
+    config = Config((chosen[0].item.name,), (), (), "pretrained", seed, provenance.resolve_device(device), batch_size)
+    store = DescriptorStore(home() / "descriptors")
+    store.require_writable()
+    try:
+        with console.counting_each() as progress:
+            network = WeightsStore(Network(offline), weights_dir, allow_code)
+            side, unreadable = one_side(images, parsed, Describing(chosen, config, store, network, workers, progress))
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
+    name = str(made_from(images).get("backbone", "descriptors")) if holds_descriptors(images) else chosen[0].item.name
+    n = min(background, len(side))
+    rows = np.sort(np.random.default_rng(seed).choice(len(side), n, replace=False))
+    score = score_of(wanted, side, rows, parsed)
+    found = clusters(side.descriptors, score, parsed)
+    about = {
+        "images": images,
+        "backbone": name,
+        "similarity": str(parsed),
+        "threshold": str(wanted),
+        "score": score,
+        "unreadable": len(unreadable),
+        "argv": ["bench", *sys.argv[1:]],
+    }
+    written = write_duplicates(output, side, found, about)
+    listed = write_unreadable(output, {"images": unreadable})
+    told = found.summary()
+    lines = [
+        f"{told['n_duplicated']:,} of {told['n_images']:,} images ({100 * told['share_duplicated']:.2f} %) have "
+        f"near-copies, in {told['n_clusters']:,} clusters of {told['largest']:,} images at most: "
+        f"{name}, {parsed}, above {score:.4f}",
+        *([f"{len(unreadable):,} images that can't be read were left out"] if unreadable else []),
+        f"written: {', '.join(map(str, [*written, *([listed] if listed else [])]))}",
+    ]
+    for line in lines:
+        console.out.print(line, soft_wrap=True)
