@@ -379,6 +379,7 @@ def test_random_weights_say_so_everywhere_and_have_no_rank(bench: Bench, small: 
     ran = bench(*chosen)
     assert ran.returncode == 0, ran.stdout
     assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == [
+        "gains.random.csv",
         "leaderboard.random.csv",
         "leaderboard.random.md",
         "leaderboard.random.tex",
