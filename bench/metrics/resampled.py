@@ -58,16 +58,15 @@ def of_pool(pool: Pool, n_positives: NDArray[np.int64], weights: NDArray[np.floa
     for matches in _matches(pool, weights):
         # a match that stands twice is two matches, one after the other
         for copy in range(1, int(matches.times.max(initial=0)) + 1):
-            drawn = np.nonzero(matches.times >= copy)
-            hits = matches.hits_before[drawn] + copy
-            sums += np.bincount(drawn[0], hits / (hits + matches.others[drawn]), minlength=len(sums))
+            hits = matches.hits_before + copy
+            sums += (hits / (hits + matches.others) * (matches.times >= copy)).sum(axis=0, dtype=np.float64)
         hits = matches.hits_before + matches.times
-        reached = np.divide(hits, hits + matches.others, out=np.zeros_like(hits), where=matches.times > 0)
-        good = reached >= precision
-        some = good.any(axis=1)
-        last = good.shape[1] - 1 - np.argmax(good[:, ::-1], axis=1)
-        recall[some] = hits[some, last[some]] / total[some]
-        threshold[some] = matches.scores[last[some]]
+        with np.errstate(invalid="ignore"):  # nothing of nothing, where no match has been drawn yet
+            good = (hits / (hits + matches.others) >= precision) & (matches.times > 0)
+        some = np.flatnonzero(good.any(axis=0))
+        last = len(good) - 1 - np.argmax(good[::-1, some], axis=0)
+        recall[some] = hits[last, some] / total[some]
+        threshold[some] = matches.scores[last]
     micro_ap = np.divide(sums, total, out=np.full(len(sums), np.nan), where=total > 0)
     return OfPool(micro_ap, recall, threshold)
 
@@ -85,7 +84,7 @@ def pearson(pairs: JudgedPairs, n_queries: int, weights: NDArray[np.float32]) ->
 class _Matches(NamedTuple):
     """Some of a pool's matches in the order of falling score, in each of B resamples.
 
-    scores [F]; times [B, F]: how often each stands in it; hits_before [B, F]: matches before it; others [B, F]:
+    scores [F]; times [F, B]: how often each stands in it; hits_before [F, B]: matches before it; others [F, B]:
     non-matches of at least its score.
     """
 
@@ -96,23 +95,26 @@ class _Matches(NamedTuple):
 
 
 def _matches(pool: Pool, weights: NDArray[np.float32]) -> Iterator[_Matches]:
-    """All matches, some at a time: the counts of non-matches by query and match do not fit in memory at once."""
+    """All matches, some at a time: the counts of non-matches by match and query do not fit in memory at once."""
     order = np.argsort(-pool.scores[pool.is_match], kind="stable")
-    scores, owner = pool.scores[pool.is_match][order], pool.query[pool.is_match][order]
+    whose = pool.query
+    scores, owner = pool.scores[pool.is_match][order], whose[pool.is_match][order]
     # the first match whose score is not above it
     place = len(scores) - np.searchsorted(scores[::-1], pool.scores[~pool.is_match], side="right")
-    query = pool.query[~pool.is_match]
+    query = whose[~pool.is_match]
+    by_query = np.ascontiguousarray(weights.T)
+    n_queries = len(by_query)
     # whole numbers, which float32 holds up to 16 million
-    hits, above = np.zeros(len(weights), np.float32), np.zeros(weights.shape[1], np.int64)
+    hits, above = np.zeros(len(weights), np.float32), np.zeros(n_queries, np.int64)
     for first in range(0, len(scores), MATCHES_AT_ONCE):
         here = slice(first, min(first + MATCHES_AT_ONCE, len(scores)))
         n = here.stop - first
-        inside = (place >= first) & (place < here.stop)
-        cell = query[inside] * n + place[inside] - first
-        found = np.bincount(cell, minlength=len(above) * n).reshape(len(above), n)
-        counts: NDArray[np.int64] = above[:, None] + np.cumsum(found, axis=1)
-        above = counts[:, -1]
-        times = weights[:, owner[here]]
-        so_far = hits[:, None] + np.cumsum(times, axis=1)
-        hits = so_far[:, -1]
-        yield _Matches(scores[here], times, so_far - times, weights @ counts.astype(np.float32))
+        inside = np.flatnonzero((place >= first) & (place < here.stop))
+        cell = (place[inside] - first) * n_queries + query[inside]
+        found = np.bincount(cell, minlength=n * n_queries).reshape(n, n_queries)
+        counts: NDArray[np.int64] = above + np.cumsum(found, axis=0)
+        above = counts[-1]
+        times = by_query[owner[here]]
+        so_far = hits + np.cumsum(times, axis=0)
+        hits = so_far[-1]
+        yield _Matches(scores[here], times, so_far - times, counts.astype(np.float32) @ by_query)
