@@ -94,10 +94,10 @@ def scores_of(evidence: Evidence, metrics: Sequence[str]) -> tuple[dict[str, Sco
     """The scores of metrics, and those of each tag, as they follow from the evidence."""
     parsed = {name: parse(name) for name in metrics}
     plain = {name: metric for name, (metric, setup) in parsed.items() if setup is None and metric.unit in TAGGED}
-    by_tag = {
-        tag: {name: metric.score(evidence.of_tag(tag)) for name, metric in plain.items()}
-        for tag in (evidence.all_tags() if plain else [])
-    }
+    by_tag = {}
+    for tag in evidence.all_tags() if plain else []:
+        judged = evidence.of_tag(tag)
+        by_tag[tag] = {name: metric.score(judged) for name, metric in plain.items()}
     return {name: evidence.score(name) for name in metrics}, by_tag
 
 
