@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,9 @@ def _stray(folder: RunFolder) -> Iterator[str]:
             yield f"the evidence {path} is of no record: delete it"
 
 
-def _of_record(record: Record, evidence: Evidence) -> Iterator[str]:
+def _of_record(record: Record, packed: Evidence) -> Iterator[str]:
     body = record.body
+    evidence = replace(packed, judged=dict(packed.judged))  # unpacked once
     n_queries = len(evidence.query_ids)
     if n_queries != body["dataset"]["n_queries"]:
         yield f"dataset.n_queries is {body['dataset']['n_queries']}, but its evidence has {n_queries} queries"
