@@ -14,6 +14,7 @@ from bench.evidence import Evidence
 from bench.images import decode
 from bench.interfaces import Dataset, ImageFile, Preprocess, Split
 from bench.manifest import manifest
+from bench.metrics import Ranks
 from bench.plan import Definition
 from bench.plugins import datasets
 from bench.ranking import Ranking
@@ -164,24 +165,24 @@ def _gallery(cell: Definition, evidence: Sequence[Evidence], split: Split) -> Ga
     queries, aps = hardest(same, N_QUERIES)
     if not len(queries):
         return Gallery(cell.dataset, why_none="Every query is answered perfectly by every ranked backbone.")
-    hard = tuple(_hard(shown, split, int(query), float(ap)) for query, ap in zip(queries, aps, strict=True))
+    ranks = next(iter(shown.judged.values())).ranks
+    hard = tuple(_hard(shown, ranks, split, int(query), float(ap)) for query, ap in zip(queries, aps, strict=True))
     return Gallery(cell.dataset, cell.backbone, str(cell.similarity), len(same), hard)
 
 
-def _hard(evidence: Evidence, split: Split, query: int, ap: float) -> HardQuery:
+def _hard(evidence: Evidence, ranks: Ranks, split: Split, query: int, ap: float) -> HardQuery:
     positives = split.ground_truth.positives[query]
     found = [(int(row), float(s)) for row, s in zip(evidence.top[query], evidence.top_scores[query], strict=True)]
     matches = tuple(
         Match(_picture(split.database[row]), score, row in positives) for row, score in found[:N_MATCHES] if row >= 0
     )
-    judged = next(iter(evidence.judged.values()))
-    ranks = judged.ranks.values[judged.ranks.query == query]
+    of_query = ranks.values[ranks.query == query]
     missed = not any(match.right for match in matches)
     return HardQuery(
         _picture(split.queries[query]),
         ap,
         matches,
-        int(ranks[0]) + 1 if len(ranks) else None,
+        int(of_query[0]) + 1 if len(of_query) else None,
         _picture(split.database[positives[0]]) if missed else None,
     )
 
