@@ -46,7 +46,7 @@ def report(
     from bench.files import write_text
     from bench.records import RunFolder
     from bench.report import best, tables_of, write_page
-    from bench.report.figures import write_figures
+    from bench.report.figures import draw, speeds, write_figures
     from bench.report.view import View
     from bench.scored import read
 
@@ -61,10 +61,13 @@ def report(
     for before in folder.glob("leaderboard*.view.*"):  # of an earlier call
         if before.name not in texts:
             before.unlink()
+    drawn = []
+    if {FIGURES, HTML} & set(wanted):
+        drawn = draw(scored, best(scored, tables.verdicts), speeds(folder, scored.records))
     if FIGURES in wanted:
-        written += write_figures(folder, scored, best(scored, tables.verdicts))
+        written += write_figures(folder, drawn)
     if HTML in wanted:
-        written.append(write_page(existing, scored, tables))
+        written.append(write_page(existing, scored, tables, drawn))
     console.print_result(view.ordered(tables), written, scored, view.chosen(tables))
 
 

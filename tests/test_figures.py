@@ -442,8 +442,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The files of the same run, written by another process."""
     script = (
         "import sys; from pathlib import Path; from bench.ranking import rank\n"
-        "from bench.report.figures import write_figures; from tests.test_figures import full_run\n"
-        "run = full_run(); write_figures(Path(sys.argv[1]), run, rank(run))"
+        "from bench.report.figures import draw, speeds, write_figures; from tests.test_figures import full_run\n"
+        "run, folder = full_run(), Path(sys.argv[1])\n"
+        "write_figures(folder, draw(run, rank(run), speeds(folder, run.records)))"
     )
     folder = tmp_path_factory.mktemp("run")
     subprocess.run([sys.executable, "-c", script, str(folder)], cwd=ROOT, check=True)
@@ -507,7 +508,7 @@ def test_figures_that_are_no_more_go_and_what_is_not_ours_stays(tmp_path: Path) 
         *("pareto.pdf", "mine.pdf"),
         *(f"gain.{kind}" for kind in (*FORMATS, "txt")),
     }
-    write_figures(tmp_path, run, rank(run))
+    write_figures(tmp_path, draw(run, rank(run), None))
     assert {path.stem for path in folder.iterdir()} == {"heatmap", "gain", "mine"}
 
 

@@ -24,7 +24,8 @@ from bench.interfaces import Split
 from bench.plugins import datasets, load_file
 from bench.published_figures import Beside
 from bench.records import Record, RunFolder
-from bench.report import gallery, page, tables_of, write_page
+from bench.report import best, gallery, page, tables_of, write_page
+from bench.report.figures import draw, speeds
 from bench.report.figures.marks import Mark
 from bench.report.gallery import Gallery, HardQuery, Picture, bounded, galleries, hardest, n_bytes
 from bench.sample import limited
@@ -339,7 +340,9 @@ def test_the_report_of_a_folder_has_what_pairs(made: Path, tmp_path: Path) -> No
     scored = changed(read(RunFolder(made)), rename)
     folder = RunFolder(tmp_path)
     (tmp_path / "run.json").write_bytes((made / "run.json").read_bytes())
-    written = write_page(folder, scored, tables_of(scored))
+    tables = tables_of(scored)
+    drawn = draw(scored, best(scored, tables.verdicts), speeds(tmp_path, scored.records))
+    written = write_page(folder, scored, tables, drawn)
     found = Read(written.read_text(encoding="utf-8"))
     assert found.rows("Scores of this run beside those")[0]["backbone"] == "clip"
     # the marks of its figures are of the ranked backbones

@@ -1,8 +1,9 @@
 """The files of a report: what they are called, and writing them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,6 +18,9 @@ from bench.report.text import markdown
 from bench.scored import Scored
 from bench.sweep import gains
 from bench.sweep import table as gains_table
+
+if TYPE_CHECKING:
+    from bench.report.figures import Drawn
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,17 @@ def write_tables(folder: Path, scored: Scored) -> tuple[Tables, list[Path]]:
     return tables, [folder / name for name in tables.texts]
 
 
-def write_page(folder: RunFolder, scored: Scored, tables: Tables) -> Path:
-    """Write the report as one HTML page, with its figures and pictures inside; its path.
+def write_page(folder: RunFolder, scored: Scored, tables: Tables, drawn: Iterable["Drawn"]) -> Path:
+    """Write the report as one HTML page, with the figures drawn and pictures inside; its path.
 
-    Raises UsageError where the folder's throughput.csv or the published figures can't be read.
+    Raises UsageError where the published figures can't be read.
     """
     # matplotlib and jinja2 take a second to import, and a run needs neither
-    from bench.report.figures import draw, speeds
     from bench.report.gallery import galleries
     from bench.report.page import Figure, page
 
-    ranking = best(scored, tables.verdicts)
-    drawn = draw(scored, ranking, speeds(folder.path, scored.records))
-    figures = [Figure(one.title, one.caption, one.encoded("svg").decode(), one.marks) for one in drawn]
-    pictures = galleries(scored, ranking, folder.config())
+    figures = [Figure(one.title, one.caption, one.svg.decode(), one.marks) for one in drawn]
+    pictures = galleries(scored, best(scored, tables.verdicts), folder.config())
     path = folder.path / f"report{_mark(scored)}.html"
     beside = published.pairs_of(scored.records)
     write_text(path, page(scored, tables.leaderboard, tables.verdicts, figures, pictures, beside))

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 from matplotlib.figure import Figure
@@ -32,8 +33,16 @@ class Drawn:
         """Where the points lie, once the layout is settled."""
         return [placed(point, self.figure) for point in self.points]
 
+    @cached_property
+    def svg(self) -> bytes:
+        """What a file of its own holds, and the page shows."""
+        return self._saved("svg")
+
     def encoded(self, kind: Format) -> bytes:
         """The file; the same figure is the same bytes."""
+        return self.svg if kind == "svg" else self._saved(kind)
+
+    def _saved(self, kind: Format) -> bytes:
         about: Mapping[Format, dict[str, str | None]] = {
             "pdf": {"Title": self.title, "Subject": self.caption, "CreationDate": None},
             "svg": {"Title": self.title, "Description": self.caption, "Date": None},

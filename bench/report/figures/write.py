@@ -14,7 +14,7 @@ from bench.report.figures.gain import gain
 from bench.report.figures.heatmap import heat_map
 from bench.report.figures.pareto import pareto
 from bench.report.figures.ranks import rank_intervals
-from bench.report.figures.speed import Speeds, speeds
+from bench.report.figures.speed import Speeds
 from bench.report.figures.style import GREY, Look, looks, styled
 from bench.scored import Scored
 from bench.sweep import gains, lines
@@ -54,16 +54,16 @@ def draw_sweep(scored: Scored) -> list[Drawn]:
         return _finished(_of_chunks(shown, _looks(shown)), scored, shown)
 
 
-def write_figures(folder: Path, scored: Scored, ranking: Ranking) -> list[Path]:
+def write_figures(folder: Path, drawn: Iterable[Drawn]) -> list[Path]:
     """Write the figures of a run folder into its sub-folder FOLDER, and drop those that are no more; the paths.
 
-    Each as PDF, SVG and PNG, its caption as text. Raises UsageError where the folder's throughput.csv can't be read.
+    Each as PDF, SVG and PNG, its caption as text.
     """
-    return _save(folder / FOLDER, draw(scored, ranking, speeds(folder, scored.records)), FIGURES)
+    return _save(folder / FOLDER, drawn, FIGURES)
 
 
 def write_sweep_figures(folder: Path, scored: Scored) -> list[Path]:
-    """The same for those that show numbers of chunks; the others stay as they are."""
+    """Draw and write those that show numbers of chunks; the others stay as they are."""
     return _save(folder / FOLDER, draw_sweep(scored), SWEEP)
 
 
