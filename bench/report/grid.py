@@ -90,6 +90,7 @@ def verdict(ranking: Ranking, scored: Scored, table: pd.DataFrame) -> Grid:
     rows = {(row["backbone"], row["similarity"]): row for row in table.to_dict("records")}
     columns = _dataset_columns([r for r in scored.records if r.cell.dataset in ranking.datasets])
     found = _by_name(scored.records)
+    non_commercial = {r.cell.backbone for r in scored.records if r.body["backbone"]["non_commercial"]}
     top = min(3, len(ranking.standings))
     lines = []
     for at, s in enumerate(ranking.standings):
@@ -105,7 +106,7 @@ def verdict(ranking: Ranking, scored: Scored, table: pd.DataFrame) -> Grid:
             *(plain(value, 2) for value in (s.mrr, s.borda, s.z)),
             *(plain(row.get(name), 1) for name in ("images_per_s", "params_m")),
         ]
-        lines.append(_standing_line(ranking, at, _non_commercial(s.backbone, scored.records), tuple(cells)))
+        lines.append(_standing_line(ranking, at, s.backbone in non_commercial, tuple(cells)))
     headings = (
         Column("mean mAP %", has_best=True),
         *(Column(name) for name in ("P(first)", f"P(top {top})")),
@@ -236,10 +237,6 @@ def _line(record: Record, cells: Iterable[Cell]) -> Line:
     cell = record.cell
     non_commercial = record.body["backbone"]["non_commercial"]
     return Line(cell.backbone, str(cell.similarity), record.weights, non_commercial, Cell(), tuple(cells))
-
-
-def _non_commercial(backbone: str, records: Iterable[Record]) -> bool:
-    return any(r.body["backbone"]["non_commercial"] for r in records if r.cell.backbone == backbone)
 
 
 def _standing_line(ranking: Ranking, at: int, non_commercial: bool, cells: tuple[Cell, ...]) -> Line:
