@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib import rcParams
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -458,6 +458,15 @@ def test_the_same_run_is_the_same_bytes_in_another_process(written: list[Path], 
             (path,) = [path for path in written if path.name == f"{name}.{kind}"]
             assert drawn.encoded(kind) == path.read_bytes(), path.name
     assert dict(rcParams) == before
+
+
+@pytest.mark.parametrize("setting", ["figure.autolayout", "figure.constrained_layout.use"])
+def test_no_settings_of_the_reader_change_the_layout(
+    setting: str, run: Scored, ranking: Ranking, figures: dict[str, Drawn]
+) -> None:
+    with rc_context({setting: True}):
+        drawn = by_name(run, ranking)["ranks"]
+        assert drawn.svg == figures["ranks"].svg
 
 
 def test_every_figure_is_there_in_every_format_with_its_caption(written: list[Path], figures: dict[str, Drawn]) -> None:

@@ -58,6 +58,9 @@ _STYLE: Any = {
     "ytick.major.size": 2.5,
     "legend.frameon": False,
     "legend.handlelength": 2.2,
+    # no layout but the one that a figure asks for
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     "figure.constrained_layout.h_pad": 0.02,
     "figure.constrained_layout.w_pad": 0.02,
     "figure.dpi": 300,

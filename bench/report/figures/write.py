@@ -107,7 +107,7 @@ def _finished(found: Iterable[Drawn | None], scored: Scored, shown: Scored) -> l
     drawn = [_marked(figure) for figure in drawn] if are_drawn else drawn
     for figure in drawn:
         figure.figure.draw_without_rendering()
-        figure.figure.set_layout_engine("none")
+        figure.figure.set_layout_engine(None)  # "none" would draw it twice for every file
     return drawn
 
 
