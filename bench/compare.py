@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bench.evidence import Evidence
 from bench.metrics import parse
@@ -85,7 +86,8 @@ def compare(a: Scored, b: Scored) -> list[Change]:
     """Every cell of either run by its main metric and micro-AP, in the order of every table, run A's cells first."""
     of_a, of_b = ({record.cell: record for record in run.records} for run in (a, b))
     cells = dict.fromkeys([*of_a, *of_b])
-    with ThreadPoolExecutor(min(_CELLS, os.cpu_count() or 1), thread_name_prefix="compare") as pool:
+    # products of several threads wait for one another where each has threads of its own
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(_CELLS, os.cpu_count() or 1), "compare") as pool:
         found = pool.map(lambda cell: _changes(cell, of_a.get(cell), of_b.get(cell), a, b), cells)
         return _corrected([change for of_cell in found for change in of_cell])
 

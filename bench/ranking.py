@@ -95,6 +95,31 @@ def rank(scored: Scored, group: Group = "all", rule: Rule = "best") -> Ranking:
     each dataset, the same for every backbone: a mean has an interval where its own evidence is there, ranks have them
     where that of all is.
     """
+    datasets, chosen, apart = _chosen(scored, group, rule)
+    # a stable order by falling mean
+    chosen.sort(key=lambda candidate: -float(np.mean(candidate.scores)))
+    if not chosen:
+        return Ranking(group, rule, datasets, (), apart, ())
+    values = np.array([candidate.scores for candidate in chosen])
+    precisions = [scored.precisions([c.cells[at].cell for c in chosen]) for at in range(len(datasets))]
+    means = _resampled_means(scored, chosen, precisions)
+    p_next = _tests(precisions)
+    return Ranking(group, rule, datasets, _standings(chosen, values, means, p_next), apart, _brackets(p_next))
+
+
+def left_out(scored: Scored) -> dict[str, str]:
+    """Backbone -> why it has no rank over all datasets."""
+    return _chosen(scored, "all", "best")[2]
+
+
+def competition_ranks(values: Sequence[float | None]) -> list[int | None]:
+    """Ranks from 1 by falling value; equal values share the better rank, None has none."""
+    ranks = pd.Series(np.array(values, np.float64)).rank(method="min", ascending=False)
+    return [None if pd.isna(rank) else int(rank) for rank in ranks]
+
+
+def _chosen(scored: Scored, group: Group, rule: Rule) -> tuple[tuple[str, ...], list[_Candidate], dict[str, str]]:
+    """The datasets of a group, what stands for the backbones over them, and why others have nothing that does."""
     of_group = [r for r in scored.records if r.body["dataset"]["kind"] in _KINDS[group]]
     datasets = tuple(dict.fromkeys(r.cell.dataset for r in of_group if METRIC in r.body["dataset"]["metrics"]))
     chosen: list[_Candidate] = []
@@ -108,21 +133,7 @@ def rank(scored: Scored, group: Group = "all", rule: Rule = "best") -> Ranking:
             chosen += found if rule == "each" else [_stands_for(found, rule)]
         else:
             apart[backbone] = why
-    # a stable order by falling mean
-    chosen.sort(key=lambda candidate: -float(np.mean(candidate.scores)))
-    if not chosen:
-        return Ranking(group, rule, datasets, (), apart, ())
-    values = np.array([candidate.scores for candidate in chosen])
-    precisions = [scored.precisions([c.cells[at].cell for c in chosen]) for at in range(len(datasets))]
-    means = _resampled_means(scored, chosen, precisions)
-    p_next = _tests(precisions)
-    return Ranking(group, rule, datasets, _standings(chosen, values, means, p_next), apart, _brackets(p_next))
-
-
-def competition_ranks(values: Sequence[float | None]) -> list[int | None]:
-    """Ranks from 1 by falling value; equal values share the better rank, None has none."""
-    ranks = pd.Series(np.array(values, np.float64)).rank(method="min", ascending=False)
-    return [None if pd.isna(rank) else int(rank) for rank in ranks]
+    return datasets, chosen, apart
 
 
 def _candidates(records: list[Record], datasets: Sequence[str], rule: Rule) -> tuple[list[_Candidate], str]:

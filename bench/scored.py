@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bench.agreement import fitting
 from bench.errors import UsageError
@@ -21,6 +22,8 @@ from bench.uncertainty import N_RESAMPLES, interval, resamples
 
 #: Of the bootstrap, unless another is chosen.
 SEED = 0
+#: Cells that are unpacked at once: each takes up to 200 MB.
+_CELLS = 4
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Scored:
     @cached_property
     def intervals(self) -> Mapping[tuple[Definition, str], tuple[float, float]]:
         """95 % interval of the score of a cell by a metric, where it has one."""
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="intervals") as pool:
+        # products of several threads wait for one another where each has threads of its own
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(_CELLS, os.cpu_count() or 1), "intervals") as pool:
             found = pool.map(self._of_record, self.records)
             return {(r.cell, name): two for r, of in zip(self.records, found, strict=True) for name, two in of.items()}
 

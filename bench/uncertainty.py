@@ -6,6 +6,7 @@ that pooled metrics are resampled by query too.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ CONFIDENCE = 0.95
 FEWEST = 5
 #: Share of the resamples in which a score has to exist.
 MOST = 0.95
-#: Signs that are in memory at once.
-_SIGNS = 2**24
+#: Signs that are drawn at once; draws whose sums are taken at once, few enough to stay in a cache.
+_SIGNS, _AT_ONCE = 2**24, 64
 
 
 def resamples(n_queries: int, n: int, seed: Sequence[int]) -> NDArray[np.float32]:
@@ -40,17 +41,23 @@ def interval(values: NDArray[np.float64], n_queries: int, score: float | None = 
     true one, so that small sets are covered (expanded percentiles: Hesterberg, The American Statistician 2015).
     None for fewer than FEWEST queries, or where the score exists in too few resamples (MOST).
     """
-    from scipy import stats
-
     exist = values[~np.isnan(values)]
     if n_queries < FEWEST or len(exist) < MOST * len(values):
         return None
-    quantile = stats.t.ppf((1 - CONFIDENCE) / 2, n_queries - 1) * np.sqrt(n_queries / (n_queries - 1))
-    tail = float(stats.norm.cdf(quantile))
+    tail = _tail(n_queries)
     low, high = np.quantile(exist, (tail, 1 - tail))
     # resamples are rounded, so where all are equal they may miss the score in the last digits
     known = [] if score is None else [score]
     return min([float(low), *known]), max([float(high), *known])
+
+
+@cache
+def _tail(n_queries: int) -> float:
+    """Share of the resamples that lies below an interval."""
+    from scipy import stats
+
+    quantile = stats.t.ppf((1 - CONFIDENCE) / 2, n_queries - 1) * np.sqrt(n_queries / (n_queries - 1))
+    return float(stats.norm.cdf(quantile))
 
 
 def sign_flip_p(differences: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64]:
@@ -69,12 +76,14 @@ def sign_flip_p(differences: Sequence[NDArray[np.float64]], seed: int) -> NDArra
     n_queries = parts.shape[1]
     at_once = max(1, _SIGNS // n_queries)
     as_far = np.ones(len(parts))
+    whole, flipped = parts.sum(axis=1), np.ascontiguousarray(parts.T)
     for first in range(0, N_PERMUTATIONS, at_once):
         n = min(at_once, N_PERMUTATIONS - first)
         bits = np.unpackbits(rng.integers(0, 256, (n, -(-n_queries // 8)), np.uint8), axis=1, count=n_queries)
-        # the sum under signs is that of all less twice that of the flipped
-        sums = parts.sum(axis=1) - 2 * (bits.astype(np.float32) @ parts.T)
-        as_far += (np.abs(sums) >= reached).sum(axis=0)
+        for some in (bits[at : at + _AT_ONCE] for at in range(0, n, _AT_ONCE)):
+            # the sum under signs is that of all less twice that of the flipped
+            sums = whole - 2 * (some.astype(np.float64) @ flipped)
+            as_far += (np.abs(sums) >= reached).sum(axis=0)
     squares = np.sum(parts**2, axis=1)
     exponent = np.divide(observed**2, 2 * squares, out=np.zeros_like(squares), where=squares > 0)
     p: NDArray[np.float64] = np.minimum(as_far / (N_PERMUTATIONS + 1), np.maximum(2 * np.exp(-exponent), SMALLEST_P))

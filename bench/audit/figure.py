@@ -25,7 +25,7 @@ def histograms(verdicts: Sequence[Verdict]) -> Drawn:
         for axes in panels[len(verdicts) :]:
             axes.set_axis_off()
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
     return Drawn("histogram", "Similarity to the nearest training image", figure, _caption(verdicts))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.ranking import Ranking, rank
+from bench.ranking import Ranking, left_out
 from bench.records import Record
 from bench.report import choose
 from bench.scored import Scored
@@ -147,7 +147,7 @@ def missing(records: Sequence[Record]) -> dict[str, list[str]]:
 def unranked(scored: Scored) -> list[str]:
     """A sentence on each backbone that has no rank though none of its cells failed, and its weights are not random."""
     failed = {record.cell.backbone for record in scored.records if record.status != "ok" or record.weights == "random"}
-    return [f"{name} has no rank: {why}." for name, why in rank(scored).apart.items() if name not in failed]
+    return [f"{name} has no rank: {why}." for name, why in left_out(scored).items() if name not in failed]
 
 
 def _missing(records: Sequence[Record]) -> list[str]:
