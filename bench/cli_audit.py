@@ -108,6 +108,8 @@ def _show(outcome: "Outcome") -> None:
 
 def _row(verdict: "Verdict", above: "Above") -> dict[str, str]:
     """For people: shares in percent, two decimals."""
+    from bench.report.choose import p_text
+
     told = verdict.summary()
     share, background = above.generated, told["background"]
     return {
@@ -120,5 +122,5 @@ def _row(verdict: "Verdict", above: "Above") -> dict[str, str]:
         "median": f"{told['top1']['p50']:.3f}",
         "training_median": "" if background is None else f"{background['top1']['p50']:.3f}",
         "overlap": "" if background is None else f"{background['overlap']:.3f}",
-        "p": "" if background is None else f"{background['p']:.4f}",
+        "p": "" if background is None else p_text(background["p"]),
     }

@@ -17,7 +17,7 @@ from bench.metrics import parse
 from bench.plan import Definition
 from bench.ranking import LEVEL
 from bench.records import Record
-from bench.report.choose import as_text, better
+from bench.report.choose import as_text, better, p_text
 from bench.scored import SEED, Scored
 from bench.uncertainty import bootstrap_p, holm, interval, rounded, sign_flip_p
 
@@ -125,7 +125,7 @@ def rows(changes: Iterable[Change]) -> list[dict[str, str]]:
             **{side: as_text(value, f"{c.cell.dataset}.{c.metric}") for side, value in (("A", c.a), ("B", c.b))},
             "B - A": _signed(c, c.difference),
             "95 %": " to ".join(_signed(c, end) for end in (c.low, c.high) if end is not None),
-            "p": "" if c.p is None else f"{c.p:.4f}",
+            "p": p_text(c.p),
             "B is": c.statement + (f": {c.why}" if c.why else ""),
         }
         for c in changes

@@ -19,6 +19,9 @@ from bench.metrics.retrieval import average_precisions
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
+#: What comes of files that `to_bytes` has not written.
+_ODD = (OSError, EOFError, TypeError, ValueError, LookupError, zipfile.BadZipFile)
+
 #: Best matches of each query that are kept.
 TOP = 10
 
@@ -80,14 +83,17 @@ def precisions(judged: Judged) -> NDArray[np.float64]:
 class _Packed(Mapping[str, Judged]):
     """The judged results of a file by setup, unpacked when they are asked for: pools of many cells are large."""
 
-    def __init__(self, content: bytes, setups: Sequence[str]) -> None:
-        self._content, self._setups = content, setups
+    def __init__(self, content: bytes, setups: Sequence[str], name: str) -> None:
+        self._content, self._setups, self._name = content, setups, name
 
     def __getitem__(self, setup: str) -> Judged:
         if setup not in self._setups:
             raise KeyError(setup)
-        with np.load(io.BytesIO(self._content), allow_pickle=False) as arrays:
-            return _unpacked({key.removeprefix(f"{setup}/"): arrays[key] for key in arrays if _is_of(key, setup)})
+        try:
+            with np.load(io.BytesIO(self._content), allow_pickle=False) as arrays:
+                return _unpacked({key.removeprefix(f"{setup}/"): arrays[key] for key in arrays if _is_of(key, setup)})
+        except _ODD as error:
+            raise _no_evidence(self._name, error) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._setups)
@@ -117,16 +123,24 @@ def from_bytes(content: bytes, name: str) -> Evidence:
     """What `to_bytes` wrote. Raises UsageError, naming the file, for anything else."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Evidence(
-                _Packed(content, json.loads(str(arrays["setups"]))),
+            found = Evidence(
+                _Packed(content, json.loads(str(arrays["setups"])), name),
                 tuple(arrays["query_ids"].tolist()),
                 tuple(tuple(own) for own in json.loads(str(arrays["tags"]))),
                 arrays["top"].astype(np.int64),
                 arrays["top_scores"],
                 arrays["ap"],
             )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UsageError(f"the file {name} is not a cell's evidence ({error}): delete it and run again") from error
+            n_queries = {len(found.query_ids), len(found.ap), len(found.top), len(found.tags) or len(found.ap)}
+            if len(n_queries) > 1:
+                raise ValueError(f"its arrays are of {' and '.join(map(str, sorted(n_queries)))} queries")
+            return found
+    except _ODD as error:
+        raise _no_evidence(name, error) from error
+
+
+def _no_evidence(name: str, error: Exception) -> UsageError:
+    return UsageError(f"the file {name} is not a cell's evidence ({error}): delete it and run again")
 
 
 def best_matches(

@@ -14,6 +14,7 @@ from bench.compare import COLUMNS, Change, Statement, compare, counted, differen
 from bench.evidence import to_bytes
 from bench.files import sha256_bytes
 from bench.records import Record, RunFolder
+from bench.report.choose import p_text
 from bench.scored import read
 from bench.uncertainty import holm
 from tests.conftest import ROOT, Bench
@@ -240,3 +241,9 @@ def test_the_compare_command(bench: Bench, a: RunFolder, b: RunFolder, tmp_path:
     assert wrong.returncode == 2 and "ends in .csv" in wrong.stderr
     missing = bench("compare", a.path, tmp_path / "nothing")
     assert missing.returncode == 2 and "holds no records" in missing.stderr
+
+
+def test_a_small_p_is_told_as_small() -> None:
+    assert [p_text(p) for p in (None, 1.0, 0.04567, 0.00005, 0.00004, 1e-300)] == [
+        *("", "1.0000", "0.0457", "0.0001", "<0.0001", "<0.0001")
+    ]

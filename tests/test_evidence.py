@@ -146,3 +146,22 @@ def test_the_file_is_plain_arrays_and_nothing_else_is_taken(tmp_path: Path) -> N
     for broken in (content[:200], b"", b"PK\x03\x04"):
         with pytest.raises(UsageError, match=r"e\.npz is not a cell's evidence .*: delete it and run again"):
             from_bytes(broken, "e.npz")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tags": np.array("5")},
+        {"setups": np.array("{}[")},
+        {"ap": np.zeros(3)},
+        {"top": np.zeros((2, 10), np.int32)},
+        {"ranks": np.array(["a", "b"])},
+        {"n_positives": np.zeros((2, 2, 2))},
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_told(changed: dict[str, NDArray[np.generic]], tmp_path: Path) -> None:
+    (tmp_path / "e.npz").write_bytes(to_bytes(evaluated()))
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
+        np.savez(tmp_path / "odd.npz", **{**arrays, **changed})
+    with pytest.raises(UsageError, match=r"odd\.npz is not a cell's evidence .*: delete it and run again"):
+        _ = from_bytes((tmp_path / "odd.npz").read_bytes(), "odd.npz").judged[""]

@@ -103,6 +103,13 @@ def as_text(value: object, column: str) -> str:
     return str(value)
 
 
+def p_text(p: float | None) -> str:
+    """A p for people: four decimals, or that it is less than they can tell; empty where there is none."""
+    if p is None:
+        return ""
+    return f"{p:.4f}" if p >= 0.00005 else "<0.0001"
+
+
 def _plain_metric(column: str) -> str:
     return metric_of(column).partition("[")[0]
 

@@ -10,6 +10,7 @@ from bench.plugins import natural
 from bench.ranking import Ranking, Standing
 from bench.records import Record
 from bench.report.breakdown import SHOWN_METRIC
+from bench.report.choose import p_text
 from bench.scored import Scored
 
 #: Metrics that are no share of anything, shown as they are.
@@ -101,7 +102,7 @@ def verdict(ranking: Ranking, scored: Scored, table: pd.DataFrame) -> Grid:
         cells = [
             score(s.mean_map, "map", between(s.low, s.high)),
             *(plain(s.p_top[k - 1] if s.p_top else None, 2) for k in (1, top)),
-            plain(s.p_next, 4),
+            Cell(p_text(s.p_next), s.p_next),
             *of_datasets,
             *(plain(value, 2) for value in (s.mrr, s.borda, s.z)),
             *(plain(row.get(name), 1) for name in ("images_per_s", "params_m")),
