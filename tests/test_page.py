@@ -24,7 +24,7 @@ from bench.interfaces import Split
 from bench.plugins import datasets, load_file
 from bench.published_figures import Beside
 from bench.records import Record, RunFolder
-from bench.report import best, gallery, page, tables_of, write_page
+from bench.report import best, page, tables_of, thumbnails, write_page
 from bench.report.figures import draw, speeds
 from bench.report.figures.marks import Mark
 from bench.report.gallery import Gallery, HardQuery, Picture, bounded, galleries, hardest, n_bytes
@@ -406,7 +406,7 @@ def test_matches_are_what_the_first_backbone_found(odd: Path) -> None:
         ranks = [place for place, row in enumerate(evidence.top[at]) if split.database[row].id in right]
         assert query.first_right == ranks[0] + 1
     colour = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.queries[0].picture.uri.partition(",")[2]))))
-    assert max(colour.shape[:2]) == gallery.SIDE
+    assert max(colour.shape[:2]) == thumbnails.SIDE
     path = next(image.path for image in split.queries if image.id == shown.queries[0].picture.id)
     wanted = np.asarray(Image.open(path).convert("RGB").resize(colour.shape[1::-1]), np.float64)
     assert np.abs(colour - wanted).mean() < 8  # JPEG

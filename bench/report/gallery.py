@@ -1,7 +1,5 @@
 """The hardest queries of each dataset with what a backbone found for them, as small pictures inside the page."""
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,24 +9,19 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError, DatasetError
 from bench.evidence import Evidence
-from bench.images import decode
-from bench.interfaces import Dataset, ImageFile, Preprocess, Split
+from bench.interfaces import Dataset, ImageFile, Split
 from bench.manifest import manifest
 from bench.metrics import Ranks
 from bench.plan import Definition
 from bench.plugins import datasets
 from bench.ranking import Ranking
 from bench.records import Record
+from bench.report.thumbnails import thumbnail
 from bench.sample import limited
 from bench.scored import Scored
 
 N_QUERIES = 12
 N_MATCHES = 5
-#: Pixels of the long side, and the quality of the JPEG: about 3 kB a picture.
-SIDE = 96
-QUALITY = 70
-
-_SMALL = Preprocess(resize="letterbox", size=SIDE, crop=None, draft=True)
 
 
 @dataclass(frozen=True)
@@ -189,8 +182,4 @@ def _hard(evidence: Evidence, ranks: Ranks, split: Split, query: int, ap: float)
 
 def _picture(image: ImageFile) -> Picture:
     """Raises ImageError where the file can't be read."""
-    small = decode(image.path, image.box, _SMALL)
-    small.thumbnail((SIDE, SIDE))
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=QUALITY)
-    return Picture(image.id, f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}")
+    return Picture(image.id, thumbnail(image).uri)

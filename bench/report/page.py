@@ -1,8 +1,5 @@
 """The report as one HTML page that needs no network: ranking, figures, datasets, hardest queries, provenance."""
 
-import base64
-import hashlib
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from bench import published_figures as published
 from bench.metrics import parse
@@ -21,18 +16,13 @@ from bench.published_figures import Beside
 from bench.ranking import Ranking
 from bench.records import Record
 from bench.report import gallery, grid
-from bench.report.figures.marks import Mark
 from bench.report.gallery import Gallery
 from bench.report.grid import Grid
+from bench.report.html import MAX_BYTES, Figure, rendered
 from bench.report.text import missing, notes, unranked
 from bench.scored import Scored
 
-#: Bytes of a page; pictures are left out until it fits.
-MAX_BYTES = 10_000_000
-#: Two figures of a column and of two columns of a paper fit side by side.
-PIXELS_PER_POINT = 1.53
-
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATE = Path(__file__).parent / "templates/report.html.j2"
 _COUNTS = {
     "queries": "n_queries",
     "database images": "n_database",
@@ -47,34 +37,6 @@ _RULES = {
     "chunked": "the best chunked",
     "per-dataset": "the best of each dataset",
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """caption: what it says, also for who can't see it. marks: what its parts stand for."""
-
-    title: str
-    caption: str
-    svg: str
-    marks: Sequence[Mark] = ()
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Pixels across and down, so that letters are of one size in all figures; None where the figure tells none."""
-        found = [re.search(rf'<svg[^>]*?\b{side}="([\d.]+)pt"', self.svg) for side in ("width", "height")]
-        across, down = (round(float(side[1]) * PIXELS_PER_POINT) if side else None for side in found)
-        return None if across is None or down is None else (across, down)
-
-    @property
-    def view_box(self) -> str:
-        """Of the SVG, whose units the marks are in."""
-        found = re.search(r'<svg[^>]*?\bviewBox="([^"]*)"', self.svg)
-        return found[1] if found else ""
-
-    @property
-    def uri(self) -> str:
-        """As an image of its own, whose styles and ids meet nothing else on the page."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -169,30 +131,7 @@ def sentence(ranking: Ranking) -> str:
 
 
 def _rendered(content: Mapping[str, Any], galleries: Sequence[Gallery], cut: str) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    template = environment.get_template("report.html.j2")
-    return template.render(
-        **content,
-        galleries=galleries,
-        cut=cut,
-        # files of this project
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
-    )
-
-
-def _csp_hash(text: str) -> str:
-    """What a Content-Security-Policy names an inline style or script by."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return rendered(_TEMPLATE, {**content, "galleries": galleries, "cut": cut})
 
 
 def _datasets(scored: Scored) -> list[DatasetPart]:

@@ -64,7 +64,8 @@ def write_page(folder: RunFolder, scored: Scored, tables: Tables, drawn: Iterabl
     """
     # matplotlib and jinja2 take a second to import, and a run needs neither
     from bench.report.gallery import galleries
-    from bench.report.page import Figure, page
+    from bench.report.html import Figure
+    from bench.report.page import page
 
     figures = [Figure(one.title, one.caption, one.svg.decode(), one.marks) for one in drawn]
     pictures = galleries(scored, best(scored, tables.verdicts), folder.config())
