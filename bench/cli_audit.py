@@ -85,7 +85,7 @@ def audit(
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
     _show(outcome)
     if outcome.audited:
-        written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where)
+        written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where, workers)
         console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     if outcome.failed:
         raise typer.Exit(3)

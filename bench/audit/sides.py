@@ -31,12 +31,14 @@ class Side:
 
     The same byte by byte; where there are only descriptors, the same number by number. places: of cells int32 [n] of
     local descriptors in some rows [n], as `regions` tells them; None where there are no images or no local descriptors.
+    files: the images, None where there are only descriptors.
     """
 
     descriptors: Rows
     names: Callable[[NDArray[np.int64]], list[str]]
     twins: NDArray[np.int64]
     places: Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]] | None = None
+    files: Sequence[ImageFile] | None = None
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -60,7 +62,7 @@ class Images:
             def places(rows: NDArray[np.int64], cells: NDArray[np.int32]) -> NDArray[np.float32]:
                 return regions(cells, grid, self.sizes[rows], preprocess)
 
-        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins, places)
+        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins, places, self.files)
 
 
 def holds_descriptors(spec: str) -> bool:

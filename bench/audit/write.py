@@ -21,17 +21,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from bench.audit.run import Outcome, Wanted
+    from bench.report.figures.drawn import Drawn
 
 MATCHES, SUMMARY, UNREADABLE, DUPLICATES = "matches", "summary.json", "unreadable.csv", "duplicates.csv"
+PAGE = "report.html"
 #: Of the region that gave the score, as fractions of the image.
 EDGES = ("left", "top", "right", "bottom")
 #: Generated images whose matches are made into a table at once.
 AT_ONCE = 4096
 
 
-def everything(folder: Path, outcome: "Outcome", wanted: "Wanted", argv: Sequence[str], device: str) -> list[Path]:
-    """All files of an audit of which something came; their paths. Raises OSError."""
-    about = {
+def everything(
+    folder: Path, outcome: "Outcome", wanted: "Wanted", argv: Sequence[str], device: str, workers: int
+) -> list[Path]:
+    """All files of an audit of which something came; their paths. Raises OSError.
+
+    argv, device: what it ran as and on. workers: threads that read the images that are shown.
+    """
+    # matplotlib takes a second to import
+    from bench.audit.figure import histograms
+
+    summary = {
         "generated": wanted.generated,
         "training": wanted.training,
         "is_self": outcome.is_self,
@@ -42,11 +52,14 @@ def everything(folder: Path, outcome: "Outcome", wanted: "Wanted", argv: Sequenc
         "argv": list(argv),
         "hardware": provenance.hardware(device),
         **_made_by(),
+        "verdicts": [one.verdict.summary() for one in outcome.audited],
     }
-    paths = [*write_matches(folder, outcome.audited), write_summary(folder, outcome.audited, about)]
-    paths += write_figure(folder, outcome.audited)
+    write_json(folder / SUMMARY, summary)
+    paths = [*write_matches(folder, outcome.audited), folder / SUMMARY]
+    drawn = histograms([one.verdict for one in outcome.audited])
+    paths += write_figure(folder, drawn)
     listed = write_unreadable(folder, outcome.unreadable)
-    return [*paths, *([listed] if listed else [])]
+    return [*paths, *([listed] if listed else []), write_page(folder, outcome, summary, drawn, workers)]
 
 
 def write_matches(folder: Path, audited: Sequence[Audited]) -> list[Path]:
@@ -102,26 +115,27 @@ def _places(name: str, side: Side, rows: NDArray[np.int64], cells: NDArray[np.in
     }
 
 
-def write_summary(folder: Path, audited: Sequence[Audited], about: Mapping[str, Any]) -> Path:
-    """summary.json: what was audited how, and what came of each backbone and similarity."""
-    path = folder / SUMMARY
-    write_json(path, {**about, "verdicts": [one.verdict.summary() for one in audited]})
-    return path
-
-
-def write_figure(folder: Path, audited: Sequence[Audited]) -> list[Path]:
+def write_figure(folder: Path, drawn: "Drawn") -> list[Path]:
     """histogram.pdf, .svg, .png and, as text, its caption."""
-    # matplotlib takes a second to import
-    from bench.audit.figure import histograms
     from bench.report.figures.drawn import FORMATS
     from bench.report.figures.write import CAPTION
 
-    drawn = histograms([one.verdict for one in audited])
     files = {folder / f"{drawn.name}.{kind}": drawn.encoded(kind) for kind in FORMATS}
     files[folder / f"{drawn.name}.{CAPTION}"] = f"{drawn.caption}\n".encode()
     for path, content in files.items():
         write_bytes(path, content)
     return list(files)
+
+
+def write_page(folder: Path, outcome: "Outcome", summary: Mapping[str, Any], drawn: "Drawn", workers: int) -> Path:
+    """report.html."""
+    from bench.audit.page import page
+    from bench.report.html import Figure
+
+    figure = Figure(drawn.title, drawn.caption, drawn.encoded("svg").decode())
+    path = folder / PAGE
+    write_text(path, page(outcome.audited, summary, outcome.unreadable, figure, workers))
+    return path
 
 
 def write_unreadable(folder: Path, unreadable: Mapping[str, Mapping[str, str]]) -> Path | None:

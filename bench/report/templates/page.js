@@ -45,6 +45,19 @@ const statusLine = document.getElementById("status");
     header.querySelector("button").addEventListener("click", () => sort(header));
   }
 
+  // which verdict: a group of buttons for each of its data- names
+  const controls = document.getElementById("controls");
+  const verdicts = all(".verdict");
+  const choose = () => {
+    const chosen = all("input[type=radio]:checked", controls);
+    for (const one of verdicts) one.hidden = chosen.some((button) => one.dataset[button.name] !== button.value);
+    document.getElementById("no-verdict").hidden = !verdicts.length || verdicts.some((one) => !one.hidden);
+  };
+  controls.addEventListener("submit", (event) => event.preventDefault());
+  controls.addEventListener("input", choose);
+  controls.hidden = false;
+  choose();
+
   // a link to a folded part unfolds it; paper shows all of them
   const reveal = () => {
     const target = location.hash && document.getElementById(location.hash.slice(1));

@@ -1,15 +1,7 @@
 (() => {
-  // which ranking, which rows
+  // which rows
   const controls = document.getElementById("controls");
   const verdicts = all(".verdict");
-  const chosen = (name) => controls.querySelector(`input[name=${name}]:checked`)?.value;
-  const choose = () => {
-    const group = chosen("group"), rule = chosen("rule");
-    for (const one of verdicts) {
-      one.hidden = Boolean((group && one.dataset.group !== group) || (rule && one.dataset.rule !== rule));
-    }
-    document.getElementById("no-verdict").hidden = !verdicts.length || verdicts.some((one) => !one.hidden);
-  };
   const box = document.getElementById("filter");
   const filter = () => {
     // in quotes: the whole name of a backbone
@@ -24,10 +16,7 @@
     const shown = rows.filter((row) => !row.hidden).length;
     statusLine.textContent = shown === rows.length ? `${shown} rows.` : `${shown} of ${rows.length} rows.`;
   };
-  controls.addEventListener("submit", (event) => event.preventDefault());
-  controls.addEventListener("input", () => { choose(); filter(); });
-  controls.hidden = false;
-  choose();
+  controls.addEventListener("input", filter);
   filter();
 
   // figures: a mark tells what it stands for, shows its backbone wherever it is, and filters the leaderboard by it
