@@ -175,6 +175,24 @@ def test_only_so_many_pictures_are_made(audit: Audit, tmp_path: Path, monkeypatc
     assert f"The {n} generated images, of {N_GENERATED}," in page
 
 
+def test_an_image_that_is_gone_meanwhile_has_no_picture(
+    audit: Audit, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = make_sides(tmp_path / "own", photo)
+
+    def without_one(audited: object) -> object:
+        (own / "generated/g1.jpg").unlink()
+        return gallery.galleries(audited)
+
+    monkeypatch.setattr(audit_page, "galleries", without_one)
+    ran = audit("--similarities", "global", generated=own / "generated")
+    assert ran.exit_code == 0, ran.output
+    page = read(tmp_path)
+    assert page.text.count("no picture: it can't be read any more") == 1 and "g1.jpg" in page.text
+    labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(labels) == N_GENERATED * (1 + TOP_K) - 1 and "generated image: g1.jpg" not in labels
+
+
 def test_thumbnails_are_made_once_and_of_what_can_be_read(sides: Path, tmp_path: Path) -> None:
     tile = ImageFile("a", sides / "training/t00.png")
     (tmp_path / "b.png").write_text("no image")
