@@ -110,7 +110,7 @@ def _row(verdict: "Verdict", above: "Above") -> dict[str, str]:
     """For people: shares in percent, two decimals."""
     from bench.report.choose import p_text
 
-    told = verdict.summary()
+    told = verdict.summary
     share, background = above.generated, told["background"]
     return {
         "name": verdict.backbone,

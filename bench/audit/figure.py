@@ -41,7 +41,7 @@ def _draw(axes: Axes, verdict: Verdict) -> None:
     for score in verdict.thresholds:
         axes.axvline(score, color=GREY, linewidth=0.8, linestyle=":")
     shares = ", ".join(f"{100 * above.generated.value:.2f} % above {above.score:.3g}" for above in verdict.above)
-    axes.set_title(f"{short(verdict.backbone)}, {verdict.similarity}: {shares}", loc="left")
+    axes.set_title(f"{short(verdict.backbone)}, {verdict.similarity}\n{shares}", loc="left")
     axes.set_xlabel("similarity to the nearest")
     axes.set_ylabel("density")
     axes.legend()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ class Verdict:
             for threshold, score in zip(self.settings.thresholds, self.thresholds, strict=True)
         ]
 
+    @cached_property
     def summary(self) -> Mapping[str, Any]:
         """Of summary.json."""
         told: dict[str, Any] = {

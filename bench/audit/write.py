@@ -52,7 +52,7 @@ def everything(
         "argv": list(argv),
         "hardware": provenance.hardware(device),
         **_made_by(),
-        "verdicts": [one.verdict.summary() for one in outcome.audited],
+        "verdicts": [one.verdict.summary for one in outcome.audited],
     }
     write_json(folder / SUMMARY, summary)
     paths = [*write_matches(folder, outcome.audited), folder / SUMMARY]
