@@ -15,6 +15,7 @@ from bench import (
     cli_datasets,
     cli_dedup,
     cli_embed,
+    cli_generate,
     cli_make,
     cli_report,
     cli_run,
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(cli_make.app, name="make")
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_cache.app, name="cache")
+app.add_typer(cli_generate.app, name="generate")
 app.command()(cli_run.run)
 app.command()(cli_sweep.command(cli_run.execute))
 app.command()(cli_select.select)

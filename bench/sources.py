@@ -1,5 +1,6 @@
-"""Where images come from: any folder, the database of a dataset, webdataset shards, parquet files."""
+"""Where images come from: any folder, a list, the database of a dataset, webdataset shards, parquet files."""
 
+import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,12 +9,13 @@ from pathlib import Path
 
 from bench import plugins
 from bench.errors import DatasetError, UsageError
+from bench.files import sha256_file
 from bench.images import SUFFIXES
 from bench.interfaces import Dataset, ImageFile
 from bench.listing import files_below
 from bench.unpacking import absolute, unpacked
 
-TAR, PARQUET = ".tar", ".parquet"
+TAR, PARQUET, CSV = ".tar", ".parquet", ".csv"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def images_of(spec: str) -> Source:
 
     It is a folder (all images below it, or else the shards below it); shards as `x.tar`, `x-{0000..0009}.tar`, `*.tar`,
     or the same of parquet files, several with commas between, with `#COLUMN` behind where the images stand in a column
-    of another name; or a dataset, of which it is the database. Raises UsageError, a sentence that begins with the spec,
+    of another name; a list `x.csv` of paths, as `bench generate train` leaves it; or a dataset, of which it is the
+    database. Raises UsageError, a sentence that begins with the spec,
     where it is none of them.
     """
     path, _, column = (spec, "", "") if _is_there(spec) else spec.partition("#")
@@ -48,6 +51,10 @@ def images_of(spec: str) -> Source:
     if path.lower().endswith((TAR, PARQUET)):
         named = [absolute(Path(part)) for part in _parts(path)]
         return Source(_identity(named, column), partial(_in_shards, _shards(path), column))
+    if path.lower().endswith(CSV):
+        if not _is_there(path):
+            raise UsageError(f"'{spec}' is a list of images, but there is no such file: correct it")
+        return Source(_identity([absolute(Path(path))], column), partial(_in_list, Path(path), column or "path"))
     return _of_dataset(spec)
 
 
@@ -68,6 +75,29 @@ def _in_folder(folder: Path, column: str) -> Sequence[ImageFile]:
 
 def _in_shards(shards: Sequence[Path], column: str) -> Sequence[ImageFile]:
     return below(unpacked(shards, column))
+
+
+def _in_list(table: Path, column: str) -> Sequence[ImageFile]:
+    """The images whose paths, from the list's folder on, stand in a column; `id` names them, where there is one.
+
+    Where there is a column `sha256`, a file must be the one it tells of.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream, restval=""))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"the list {table} is not a CSV file in UTF-8 ({error}): save it as one") from error
+    if rows and column not in rows[0]:
+        raise DatasetError(f"the list {table} has no column '{column}': name that of the paths as {table.name}#COLUMN")
+    images: dict[str, ImageFile] = {}
+    for row in rows:
+        image = ImageFile(row.get("id") or row[column], table.parent / row[column])
+        if image.id in images:
+            raise DatasetError(f"the list {table} has two images '{image.id}': remove one")
+        if row.get("sha256") and image.path.is_file() and sha256_file(image.path) != row["sha256"]:
+            raise DatasetError(f"the image {image.path} is not the one in {table}, by its sha256: restore it")
+        images[image.id] = image
+    return list(images.values())
 
 
 def _of_dataset(spec: str) -> Source:
