@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,17 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.errors import BenchError, UsageError, told
+from bench.errors import BenchError, DatasetError, UsageError, told
 from bench.files import sha256_file
 from bench.generate import captions, checkpoint
 from bench.generate.subset import Subset, nested, pixels
 from bench.interfaces import ImageFile
+from bench.plugins import datasets
 from bench.sources import Source, images_of
 from tests.conftest import ROOT
 
 pytest.importorskip("diffusers", reason="the extra generate is not installed")
 
-Call = Callable[..., Result]
 TINY = ("--resolution", 16, "--channels", "8,16", "--batch-size", 4, "--device", "cpu")
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -130,6 +130,54 @@ def test_an_audit_takes_the_list(model: Path, photographs: Path, tmp_path: Path)
     assert ran.exit_code == 0, ran.output + str(ran.exception)
     (told,) = json.loads((tmp_path / "out/summary.json").read_text())["verdicts"]
     assert (told["n_training"], told["n_generated"], told["above"]["k"]) == (6, 12, 6)
+
+
+@pytest.mark.parametrize("form", ["flowers102:{}", "flowers102:{}/flowers-102"])
+def test_flowers102_in_the_layout_of_torchvision(form: str, photographs: Path, tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    folder = tmp_path / "flowers-102"
+    (folder / "jpg").mkdir(parents=True)
+    for number in range(1, 7):
+        Image.open(photographs / f"{number:02d}.png").save(folder / f"jpg/image_{number:05d}.jpg")
+    savemat(folder / "imagelabels.mat", {"labels": np.array([[77, 77, 1, 2, 2, 1]], np.uint8)})
+    found = nested(images_of(form.format(tmp_path)), 4, 0)
+    assert len(found.images) == 4 and found.source == f"flowers102:{form.format(tmp_path).partition(':')[2]}"
+    split = datasets.select(form.format(tmp_path))[0].item.load()
+    assert [part.tolist() for part in split.ground_truth.positives] == [[1], [0], [5], [4], [3], [2]]
+    (folder / "jpg/image_00003.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"lacks .*image_00003.jpg \(see .*imagelabels.mat, by its number\)"):
+        _ = images_of(form.format(tmp_path)).images
+    (folder / "imagelabels.mat").write_bytes(b"no labels")
+    with pytest.raises(DatasetError, match="is no MATLAB file with labels"):
+        _ = images_of(form.format(tmp_path)).images
+
+
+def test_celeba_in_the_layout_of_torchvision(photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    for number in range(1, 4):
+        Image.open(photographs / f"{number:02d}.png").save(folder / f"img_align_celeba/{number:06d}.jpg")
+    persons = folder / "identity_CelebA.txt"
+    persons.write_text("000001.jpg 2880\n000002.jpg 5\n000003.jpg 2880\n")
+    assert {image.id for image in nested(images_of(f"celeba:{tmp_path}"), 3, 0).images} == {
+        f"{number:06d}.jpg" for number in range(1, 4)
+    }
+    split = datasets.select(f"celeba:{tmp_path}")[0].item.load()
+    assert [part.tolist() for part in split.ground_truth.positives] == [[2], [], [0]]
+    persons.write_text("000001.jpg\n")
+    with pytest.raises(DatasetError, match="line 1: it is not an image and the number of a person"):
+        _ = images_of(f"celeba:{tmp_path}").images
+    persons.unlink()
+    with pytest.raises(DatasetError, match="get it from https://mmlab"):
+        _ = images_of(f"celeba:{tmp_path}").images
+
+
+@pytest.mark.parametrize("name", ["flowers102", "celeba"])
+def test_datasets_that_are_not_here_are_not_downloaded(name: str, tmp_path: Path) -> None:
+    wanted = ("train", "--images", f"{name}:{tmp_path / 'nowhere'}", "--steps", 1, "--output", tmp_path / "out")
+    assert f"the dataset {name} is not here: " in refused(*wanted)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_lists_that_are_wrong(model: Path, photographs: Path, tmp_path: Path) -> None:
@@ -513,6 +561,18 @@ def test_weights_are_read_as_safetensors_alone(model: Path, tmp_path: Path) -> N
     (tmp_path / "pickled" / WEIGHTS).unlink()
     sentence = refused("sample", "--model", tmp_path / "pickled", "--count", 1, "--output", tmp_path / "out")
     assert "pickled' can't be loaded (" in sentence
+
+
+def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "mine")
+    index = json.loads((model / "model_index.json").read_text())
+    (tmp_path / "mine/model_index.json").write_text(json.dumps(index | {"unet": ["code", "UNet2DModel"]}))
+    ran = tmp_path / "ran"
+    code = f"open({str(ran)!r}, 'w')\nfrom diffusers import UNet2DModel\n"
+    (tmp_path / "mine/unet/code.py").write_text(code)
+    sentence = refused("sample", "--model", tmp_path / "mine", "--count", 1, "--output", tmp_path / "out")
+    assert "carries code, which is not run: take" in sentence and "code.py out of it" in sentence
+    assert not ran.exists()
 
 
 def test_pipelines_of_something_else_are_refused(model: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def diffusers() -> ModuleType:
-    """The library of that name. Raises UsageError where it is not installed."""
+    """The library of that name. Raises UsageError where it, or what it needs for captions, is not installed."""
     try:
+        importlib.import_module("transformers")
         return importlib.import_module("diffusers")
     except ImportError as error:
         raise UsageError(

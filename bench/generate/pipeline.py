@@ -66,6 +66,8 @@ def loaded(model: str, scheduler: str, device: str, precision: str) -> Pipeline:
     """
     _keep_quiet()
     folder = _folder(model)
+    if code := next(folder.rglob("*.py"), None):  # older versions of diffusers would run it
+        raise UsageError(f"the model '{model}' carries code, which is not run: take {code} out of it or name another")
     dtype = {} if precision == "fp32" else {"torch_dtype": dtype_of(precision)}
     try:
         pipeline = diffusers().DiffusionPipeline.from_pretrained(folder, use_safetensors=True, **dtype)
@@ -114,7 +116,7 @@ def _needed(takes: Mapping[str, inspect.Parameter]) -> str:
     """The first thing that a pipeline can't do without, other than a caption; "" where there is none."""
     for name, told in takes.items():
         required = told.default is told.empty and told.kind is told.POSITIONAL_OR_KEYWORD and name != "prompt"
-        if required or name == "image":  # a picture to be changed has a default, too
+        if required or name == "strength":  # of the change of a picture, which has a default
             return name
     return "" if "num_inference_steps" in takes else "something else than steps"
 

@@ -73,7 +73,7 @@ def sample(
                 asked = captions[first : first + settings.batch_size]
                 rows |= {row["file"]: row for row in _batch(pipeline, seeds, asked, settings, folder)}
                 _write_manifest(folder, rows)
-            on_progress(min(first + settings.batch_size, settings.count), settings.count)
+                on_progress(min(first + settings.batch_size, settings.count), settings.count)
     withheld = sum(row["withheld"] == str(True) for row in rows.values())
     return Outcome(len(rows), len(rows) - before, withheld)
 
