@@ -231,6 +231,14 @@ def test_the_loss_falls(photographs: Path) -> None:
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:10])
 
 
+def test_every_step_draws_other_noise(photographs: Path) -> None:
+    from bench.generate.learner import Learner, Settings
+
+    wanted = Settings(16, (8, 16), 5, 1, 0.0, "constant", 0, False, False, 0, "cpu", "fp32")
+    learner = Learner(wanted, pixels(nested(images_of(str(photographs)), 1, 0).images, 16, 1, lambda done, total: None))
+    assert len({learner.step(number) for number in range(5)}) == 5 and learner.step(2) == learner.step(2)
+
+
 def test_every_image_is_used_as_often_as_the_others() -> None:
     from bench.generate.learner import rows_of
 
@@ -246,7 +254,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(photographs: Path, tmp_pa
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     command = [sys.executable, "-m", "bench", "generate", *map(str, (*wanted, "--output", killed))]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while process.poll() is None and not (killed / "checkpoint.pt").exists():
+    seen: set[int] = set()
+    while process.poll() is None and len(seen) < 3:
+        seen |= {path.stat().st_mtime_ns for path in killed.glob("checkpoint.pt")}
         time.sleep(0.001)
     process.kill()
     assert process.wait() == -signal.SIGKILL
