@@ -70,6 +70,8 @@ def test_planted_copies_are_found_and_counted(audit: Audit, tmp_path: Path) -> N
     # the twin counts as no neighbour of its tile
     assert told["background"]["n"] == above["training"]["n"] == 31 and above["training"]["k"] == 0
     assert f"{100 * 5 / 12:.2f}" in ran.output and f"{100 * low:.2f} to {100 * high:.2f}" in ran.output
+    assert set(told["correlations"]) == {"near_copies", "entropy", "jpeg_bytes"}
+    assert told["correlations"]["entropy"]["n"] == 12 and -1 <= told["correlations"]["entropy"]["spearman"] <= 1
     parquet = pd.read_parquet(tmp_path / "out/matches.parquet")
     assert parquet["training_id"].tolist() == table["training_id"].tolist()
     assert parquet["score"].to_numpy() == pytest.approx(table["score"].to_numpy(), abs=1e-6)
@@ -128,6 +130,18 @@ def test_descriptors_give_the_same_as_their_images(audit: Audit, data: Path, tmp
     ran = audit(*other, generated=tmp_path / "generated", training=tmp_path / "training")
     assert ran.exit_code == 0, ran.output
     pd.testing.assert_frame_equal(before, pd.read_parquet(tmp_path / "other/matches.parquet"))
+
+
+def test_descriptors_in_parquet_are_no_images(audit: Audit, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for side, n in (("a", 5), ("b", 30)):
+        rows = pd.DataFrame({"image_path": [f"{side}{row}" for row in range(n)]})
+        rows["emb"] = list(rng.normal(size=(n, 8)).astype(np.float32))
+        rows.to_parquet(tmp_path / f"{side}.parquet")
+    ran = audit("--similarities", "global", generated=tmp_path / "a.parquet", training=f"{tmp_path / 'b.parquet'}#emb")
+    assert ran.exit_code == 0, ran.output
+    table = pd.read_csv(tmp_path / "out/matches.csv")
+    assert table["generated_id"].tolist()[::20] == [f"a{row}" for row in range(5)] and len(table) == 100
 
 
 def test_descriptors_made_otherwise_are_refused(audit: Audit, data: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from bench.similarity import Similarity, range_search
 from bench.similarity.prepare import Rows
 
 #: Descriptors compared with all at once.
-AT_ONCE = 2048
+AT_ONCE = 256
 
 
 @dataclass(frozen=True)

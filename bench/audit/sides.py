@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from bench import images
 from bench.audit.regions import regions
 from bench.descriptor import DescriptorKind
-from bench.errors import DatasetError, ImageError, UsageError
+from bench.errors import DatasetError, DescriptorError, ImageError, UsageError
 from bench.files import sha256_bytes
 from bench.interfaces import ImageFile, Preprocess
 from bench.manifest import hashes
 from bench.shards import WHOLE, Meta
 from bench.similarity.prepare import Rows
-from bench.vectors import EMBEDDINGS, open_vectors
+from bench.vector_files import parquet
+from bench.vectors import EMBEDDINGS, NPY, PARQUET, open_vectors
 
 #: Images, or rows of descriptors, that are looked at together.
 AT_ONCE = 4096
@@ -68,9 +69,22 @@ class Images:
 def holds_descriptors(spec: str) -> bool:
     """Whether a spec names descriptors as `bench.vectors.open_vectors` reads them, and not images."""
     path = Path(spec.partition("#")[0] if not Path(spec).exists() else spec)
-    if path.suffix.lower() == ".npy" or (path / EMBEDDINGS).is_dir():
+    if (path / EMBEDDINGS).is_dir():
         return True
-    return path.is_dir() and any(file.suffix.lower() == ".npy" for file in path.iterdir())
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if any(file.suffix.lower() == NPY for file in files):
+        return True
+    tables = [file for file in files if file.suffix.lower() == PARQUET and file.is_file()]
+    return bool(tables) and _has_lists(tables[0], spec.rpartition("#")[2] if "#" in spec else "")
+
+
+def _has_lists(table: Path, column: str) -> bool:
+    """Whether a parquet file has the column, or any, of descriptors; images stand in columns of bytes."""
+    try:
+        parquet(table, column)
+    except DescriptorError:
+        return False
+    return True
 
 
 def readable(files: Sequence[ImageFile], workers: int, on_progress: Callable[[int, int], Any]) -> Images:

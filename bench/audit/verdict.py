@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audit import statistics
+from bench.audit.causes import Correlation, causes
 from bench.audit.matches import of_others
 from bench.audit.sides import Side
 from bench.audit.statistics import Share
@@ -48,7 +49,8 @@ class Verdict:
     """matches [N, k] of the generated images. chunks: int32 [N, k, 2], the chunk of each image that gave the score.
 
     background: float32 [B], similarity of training images to their nearest other one; None for a set audited against
-    itself, whose matches are just that. thresholds: the similarity that each of the settings stands for.
+    itself, whose matches are just that. thresholds: the similarity that each of the settings stands for. causes: how
+    the best scores go with what the nearest training images are like; near-copies by the last threshold.
     """
 
     backbone: str
@@ -59,6 +61,7 @@ class Verdict:
     chunks: NDArray[np.int32]
     background: NDArray[np.float32] | None
     thresholds: tuple[float, ...]
+    causes: Mapping[str, Correlation | None]
 
     @property
     def best(self) -> NDArray[np.float32]:
@@ -90,6 +93,7 @@ class Verdict:
             "n_training": self.n_training,
             "above": [asdict(above) for above in self.above],
             "top1": statistics.percentiles(self.best),
+            "correlations": {name: of and asdict(of) for name, of in self.causes.items()},
         }
         if self.background is None:
             return told | {"background": None}
@@ -133,7 +137,10 @@ def audit(
     rows = np.sort(np.random.default_rng(settings.seed).choice(len(training), n, replace=False))
     thresholds = tuple(score_of(threshold, training, rows, similarity) for threshold in settings.thresholds)
     background = None if is_self else _background(rows, training, similarity)
-    return Verdict(backbone, similarity, settings, len(training), found, chunks, background, thresholds)
+    is_matched = found.indices[:, 0] >= 0
+    best, nearest = found.scores[is_matched, 0], found.indices[is_matched, 0]
+    why = causes(best, nearest, training, thresholds[-1], similarity)
+    return Verdict(backbone, similarity, settings, len(training), found, chunks, background, thresholds, why)
 
 
 def _background(rows: NDArray[np.int64], training: Side, similarity: Similarity) -> NDArray[np.float32]:
