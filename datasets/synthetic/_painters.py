@@ -121,15 +121,16 @@ class Diffusion:
     def load(cls, model: str) -> "Diffusion":
         """The pipeline of a model's name or folder. Raises UsageError where it cannot be had."""
         try:
-            from diffusers import AutoPipelineForInpainting
+            import diffusers
         except ImportError as error:
             raise UsageError(
                 f"the painter diffusion needs the package diffusers ({error}): pip install -e '.[generate]'"
             ) from error
         import torch
 
+        loader: Any = diffusers.AutoPipelineForInpainting  # typed in part
         try:
-            pipeline = AutoPipelineForInpainting.from_pretrained(model, use_safetensors=True)
+            pipeline = loader.from_pretrained(model, use_safetensors=True)
         except (OSError, ValueError) as error:  # what diffusers and the hub raise for a model that is not there
             reason = str(error).strip().splitlines()[0]
             raise UsageError(

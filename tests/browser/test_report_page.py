@@ -86,14 +86,15 @@ def test_filtering(browser: "sync_api.Browser", made: Path) -> None:
 def test_the_group_switch(browser: "sync_api.Browser", odd: Path) -> None:
     page = opened(browser, odd)
     captions = page.tab.locator(".verdict:visible caption")
-    assert captions.all_inner_texts() == ["Ranking over all datasets; similarity of a backbone: the best on the mean"]
+    expect = sync_api.expect  # waits until it is so
+    expect(captions).to_have_text(["Ranking over all datasets; similarity of a backbone: the best on the mean"])
     page.tab.get_by_role("radio", name="all datasets", exact=True).focus()
     page.tab.keyboard.press("ArrowRight")
-    assert captions.all_inner_texts() == ["Ranking over retrieval; similarity of a backbone: the best on the mean"]
+    expect(captions).to_have_text(["Ranking over retrieval; similarity of a backbone: the best on the mean"])
     assert "disc:small" not in page.tab.locator(".verdict:visible thead").inner_text()
     page.tab.get_by_role("radio", name="synthetic copies", exact=True).check()
     page.tab.get_by_role("radio", name="the best chunked", exact=True).check()
-    assert captions.all_inner_texts() == ["Ranking over synthetic copies; similarity of a backbone: the best chunked"]
+    expect(captions).to_have_text(["Ranking over synthetic copies; similarity of a backbone: the best chunked"])
     assert set(page.column("similarity")) == {"chunked@16"}
     assert "folder:odd" not in page.tab.locator(".verdict:visible thead").inner_text()
 
