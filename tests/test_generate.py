@@ -129,7 +129,7 @@ def test_an_audit_takes_the_list(model: Path, photographs: Path, tmp_path: Path)
     ran = CliRunner().invoke(app, ["audit", *sides, *options])
     assert ran.exit_code == 0, ran.output + str(ran.exception)
     (told,) = json.loads((tmp_path / "out/summary.json").read_text())["verdicts"]
-    assert (told["n_training"], told["n_generated"], told["above"]["k"]) == (6, 12, 6)
+    assert (told["n_training"], told["n_generated"], told["above"][0]["generated"]["k"]) == (6, 12, 6)
 
 
 @pytest.mark.parametrize("form", ["flowers102:{}", "flowers102:{}/flowers-102"])
