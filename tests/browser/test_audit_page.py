@@ -80,10 +80,11 @@ def test_filtering_by_score(
 
 def test_choice_of_backbone_and_similarity(browser: "sync_api.Browser", audit: Path, table: pd.DataFrame) -> None:
     page = opened(browser, audit / "report.html")
-    assert page.tab.locator(".verdict:visible h3").all_inner_texts() == ["efficientnet_lite0, global"]
+    expect = sync_api.expect  # waits until it is so
+    expect(page.tab.locator(".verdict:visible h3")).to_have_text(["efficientnet_lite0, global"])
     for backbone, similarity in (("efficientnet_lite0", TOKENS), ("dhash", "global")):
         shown = choose(page, backbone, similarity)
-        assert shown.locator("h3").all_inner_texts() == [f"{backbone}, {similarity}"]
+        expect(shown.locator("h3")).to_have_text([f"{backbone}, {similarity}"])
         rows = of(table, backbone, similarity)
         for copy in shown.locator(".copies > li").all():
             matches = rows[rows["generated_id"] == copy.locator(".query .id").text_content()]
@@ -95,7 +96,7 @@ def test_choice_of_backbone_and_similarity(browser: "sync_api.Browser", audit: P
     assert "dhash failed: the backbone has no local descriptors" in page.tab.locator("#left-out").inner_text()
     page.tab.get_by_role("radio", name=TOKENS).focus()
     page.tab.keyboard.press("ArrowLeft")
-    assert page.tab.locator(".verdict:visible h3").all_inner_texts() == ["dhash, global"]
+    expect(page.tab.locator(".verdict:visible h3")).to_have_text(["dhash, global"])
 
 
 def test_regions_lie_where_the_table_says(browser: "sync_api.Browser", audit: Path, table: pd.DataFrame) -> None:

@@ -116,6 +116,7 @@ def test_pointing_tells_and_shows_the_backbone_everywhere(browser: "sync_api.Bro
         assert same.count() and set(same.evaluate_all("all => all.map((m) => m.dataset.backbone)")) == {"net1"}
         strokes = same.evaluate_all("all => all.map((m) => getComputedStyle(m).stroke)")
         assert "rgba(0, 0, 0, 0)" not in strokes
+    sync_api.expect(page.tab.locator(f"{BOARD} tr.same th.name")).to_have_count(1)
     (row,) = page.tab.locator(f"{BOARD} tr.same th.name").all_inner_texts()
     assert row == "net1"
     page.tab.mouse.move(0, 0)
@@ -131,11 +132,12 @@ def test_a_click_filters_the_leaderboard_and_the_box_undoes_it(browser: "sync_ap
     for backbone in BACKBONES:
         marks(page.tab, "heatmap", backbone).click()
         assert page.tab.get_by_label("Names with").input_value() == f'"{backbone}"'
-        assert names.all_inner_texts() == [backbone]
+        sync_api.expect(names).to_have_text([backbone])
     assert figure(page.tab, "heatmap").locator(".told").inner_text().endswith(" %. Leaderboard: 1 of 3 rows.")
     page.tab.get_by_label("Names with").fill("")
     assert names.count() == 3
     page.tab.get_by_label("Names with").fill('"net1')  # while it is typed
+    sync_api.expect(names).to_have_count(2)
     assert sorted(names.all_inner_texts()) == ["net1", "net10"]
     page.tab.get_by_label("Names with").fill('"net1" chunked')
     assert names.count() == 0
@@ -160,7 +162,7 @@ def test_marks_by_keyboard(browser: "sync_api.Browser", marked: Path) -> None:
     assert len({backbone for backbone, _ in places}) == 2 and places[3][0] != places[0][0] == places[6][0]
     names = page.tab.locator(f"{BOARD} {ROWS} th.name")
     page.tab.keyboard.press("Enter")
-    assert names.all_inner_texts() == [places[0][0]]
+    sync_api.expect(names).to_have_text([places[0][0]])
     page.tab.keyboard.press("Space")
     assert names.count() == 3 and told.inner_text().endswith("Leaderboard: 3 rows.")
     page.tab.keyboard.press("Shift+Tab")
@@ -179,7 +181,7 @@ def test_a_first_tap_tells_and_a_second_filters(browser: "sync_api.Browser", mar
     mark.tap()
     assert figure(page.tab, "ranks").locator(".told").inner_text() == mark.text_content() and names.count() == 3
     mark.tap()
-    assert names.all_inner_texts() == ["net1"]
+    sync_api.expect(names).to_have_text(["net1"])
     mark.tap()
     assert names.count() == 3 and page.said == []
 
