@@ -56,10 +56,7 @@ def audit(
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings
     from bench.memory import keep_freed_memory
-    from bench.paths import home
-    from bench.records import Config
     from bench.similarity.spec import parse_all
-    from bench.store import DescriptorStore
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
@@ -74,12 +71,9 @@ def audit(
             outcome = auditing.of_descriptors(wanted)
         else:
             chosen = plugins.backbones.select(backbones)
-            config = Config(tuple(c.item.name for c in chosen), (), (), "pretrained", seed, where, batch_size)
-            store = DescriptorStore(home() / "descriptors")
-            store.require_writable()
             weights = WeightsStore(Network(offline), weights_dir, allow_code)
             with console.counting_each() as progress:
-                how = auditing.Describing(chosen, config, store, weights, workers, progress)
+                how = auditing.Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
                 outcome = auditing.of_images(wanted, how)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None

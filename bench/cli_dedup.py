@@ -46,10 +46,7 @@ def dedup(
     from bench.audit.thresholds import Threshold, score_of
     from bench.audit.write import write_duplicates, write_unreadable
     from bench.memory import keep_freed_memory
-    from bench.paths import home
-    from bench.records import Config
     from bench.similarity import Similarity
-    from bench.store import DescriptorStore
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
@@ -58,13 +55,11 @@ def dedup(
     chosen = plugins.backbones.select(backbone)
     if len(chosen) > 1:
         raise UsageError(f"'{backbone}' is {len(chosen)} backbones: name one")
-    config = Config((chosen[0].item.name,), (), (), "pretrained", seed, provenance.resolve_device(device), batch_size)
-    store = DescriptorStore(home() / "descriptors")
-    store.require_writable()
+    where, weights = provenance.resolve_device(device), WeightsStore(Network(offline), weights_dir, allow_code)
     try:
         with console.counting_each() as progress:
-            network = WeightsStore(Network(offline), weights_dir, allow_code)
-            side, unreadable = one_side(images, parsed, Describing(chosen, config, store, network, workers, progress))
+            how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
+            side, unreadable = one_side(images, parsed, how)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
     name = str(made_from(images).get("backbone", "descriptors")) if holds_descriptors(images) else chosen[0].item.name

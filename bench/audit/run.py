@@ -13,6 +13,7 @@ from bench.descriptor import DescriptorKind
 from bench.errors import BenchError, UsageError, WeightsUnavailable
 from bench.interfaces import Backbone
 from bench.manifest import images_sha256
+from bench.paths import home
 from bench.plugins import Selected
 from bench.records import Config
 from bench.similarity import Similarity
@@ -71,6 +72,23 @@ class Describing:
     weights: WeightsStore
     workers: int
     on_progress: Progress
+
+    @classmethod
+    def here(
+        cls,
+        backbones: Sequence[Selected[Backbone]],
+        seed: int,
+        device: str,
+        batch_size: int,
+        weights: WeightsStore,
+        workers: int,
+        on_progress: Progress,
+    ) -> "Describing":
+        """With pretrained weights, and the descriptors kept on this machine. Raises OSError where none can be."""
+        config = Config(tuple(one.item.name for one in backbones), (), (), "pretrained", seed, device, batch_size)
+        store = DescriptorStore(home() / "descriptors")
+        store.require_writable()
+        return cls(backbones, config, store, weights, workers, on_progress)
 
 
 def of_descriptors(wanted: Wanted) -> Outcome:
