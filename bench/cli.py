@@ -12,6 +12,7 @@ import typer
 from bench import (
     cli_audit,
     cli_cache,
+    cli_calibrate,
     cli_datasets,
     cli_dedup,
     cli_embed,
@@ -47,6 +48,7 @@ app.command()(cli_throughput.throughput)
 app.command()(cli_embed.embed)
 app.command()(cli_search.search)
 app.command()(cli_audit.audit)
+app.command()(cli_calibrate.calibrate)
 app.command()(cli_dedup.dedup)
 
 

@@ -10,6 +10,7 @@ from bench.cli_options import (
     WORKERS,
     AllowCode,
     BatchSize,
+    Calibrations,
     Device,
     Offline,
     Plugins,
@@ -32,8 +33,9 @@ def audit(
     similarities: Annotated[str, typer.Option(help="Several; see `list similarities`.")] = "global,chunked@16",
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Training images kept of each generated one.")] = 20,
     threshold: Annotated[
-        str, typer.Option(help="What counts as a copy: above a NUMBER, or fpr:RATE; several with commas.")
+        str, typer.Option(help="What counts as a copy: above a NUMBER, fpr:RATE or precision:SHARE; commas between.")
     ] = "0.5",
+    calibration: Calibrations = None,
     background: Annotated[
         int, typer.Option(min=2, help="Training images compared with their nearest other one.")
     ] = 10_000,
@@ -53,6 +55,8 @@ def audit(
     from bench import console, plugins, provenance
     from bench.audit import run as auditing
     from bench.audit import write
+    from bench.audit.calibration import Calibration
+    from bench.audit.describing import Describing
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings
     from bench.memory import keep_freed_memory
@@ -61,7 +65,8 @@ def audit(
 
     keep_freed_memory()
     load_plugins(plugin)
-    settings = Settings(top_k, parse_thresholds(threshold), background, seed)
+    table = Calibration.read(calibration) if calibration else None
+    settings = Settings(top_k, parse_thresholds(threshold), background, seed, table)
     wanted = auditing.Wanted(generated, training, tuple(parse_all(similarities)), settings)
     if blocked := next((place for place in (output, *output.parents) if place.is_file()), None):
         raise UsageError(f"can't write to the folder {output}: {blocked} is a file; choose another --output")
@@ -73,7 +78,7 @@ def audit(
             chosen = plugins.backbones.select(backbones)
             weights = WeightsStore(Network(offline), weights_dir, allow_code)
             with console.counting_each() as progress:
-                how = auditing.Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
+                how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
                 outcome = auditing.of_images(wanted, how)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None

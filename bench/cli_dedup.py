@@ -10,6 +10,7 @@ from bench.cli_options import (
     WORKERS,
     AllowCode,
     BatchSize,
+    Calibrations,
     Device,
     Offline,
     Plugins,
@@ -23,9 +24,10 @@ from bench.errors import Interrupted, UsageError
 def dedup(
     images: Annotated[str, typer.Argument(help="Images as `embed` takes them, or descriptors as `search` does.")],
     output: Annotated[Path, typer.Option(help="Folder for duplicates.csv and summary.json.")],
-    threshold: Annotated[str, typer.Option(help="Near-copies are more similar than this NUMBER, or fpr:RATE.")],
+    threshold: Annotated[str, typer.Option(help="Near-copies are above this NUMBER, fpr:RATE or precision:SHARE.")],
     backbone: Annotated[str, typer.Option(help="One, as `run` takes it; of no use for descriptors.")] = "sscd",
     similarity: Annotated[str, typer.Option(help="One; see `list similarities`.")] = "global",
+    calibration: Calibrations = None,
     background: Annotated[int, typer.Option(min=2, help="Images whose pairs make a rate a threshold.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the images that are drawn for it.")] = 0,
     device: Device = "auto",
@@ -37,13 +39,13 @@ def dedup(
     plugin: Plugins = None,
 ) -> None:
     """Find clusters of near-copies in a set of images: what is repeated there is what a generator learns by heart."""
-    import numpy as np
-
     from bench import console, plugins, provenance
+    from bench.audit.apart import Apart, drawn
+    from bench.audit.calibration import Calibration, applied
+    from bench.audit.describing import Describing, one_side
     from bench.audit.duplicates import clusters
-    from bench.audit.run import Describing, one_side
     from bench.audit.sides import holds_descriptors, made_from
-    from bench.audit.thresholds import Threshold, score_of
+    from bench.audit.thresholds import Threshold
     from bench.audit.write import write_duplicates, write_unreadable
     from bench.memory import keep_freed_memory
     from bench.similarity import Similarity
@@ -59,13 +61,14 @@ def dedup(
     try:
         with console.counting_each() as progress:
             how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
-            side, unreadable = one_side(images, parsed, how)
+            side, unreadable = one_side("images", images, parsed, how)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
     name = str(made_from(images).get("backbone", "descriptors")) if holds_descriptors(images) else chosen[0].item.name
-    n = min(background, len(side))
-    rows = np.sort(np.random.default_rng(seed).choice(len(side), n, replace=False))
-    score = score_of(wanted, side, rows, parsed)
+    rows = drawn(len(side), background, seed)
+    table = Calibration.read(calibration) if calibration else None
+    (of,) = applied([wanted], (name, side.made_by, parsed), table, lambda: Apart.of(side, rows, parsed))
+    score = of.score
     found = clusters(side.descriptors, score, parsed)
     about = {
         "images": images,

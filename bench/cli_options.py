@@ -33,6 +33,9 @@ Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file that registers backbones or datasets; repeatable."),
 ]
+Calibrations = Annotated[
+    Path | None, typer.Option("--calibration", help="Table of `calibrate`: what rates come to, what to expect.")
+]
 
 
 def load_plugins(files: list[Path] | None) -> None:

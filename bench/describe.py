@@ -13,9 +13,11 @@ from bench import cells, provenance
 from bench.descriptor import DescriptorKind
 from bench.errors import DescriptorError
 from bench.extract import GLOBAL, DType, Throughput, extract
-from bench.interfaces import Backbone, ImageFile, Model
+from bench.interfaces import Backbone, ImageFile, Model, Split
+from bench.manifest import unique_images
 from bench.plugins import Selected
 from bench.records import Config
+from bench.similarity.prepare import Rows
 from bench.store import DescriptorStore, Stored
 from bench.weights import WeightsStore
 
@@ -87,6 +89,20 @@ def describe(
     stored = store.find(key)
     assert stored is not None
     return stored
+
+
+def of_split(descriptors: Rows, split: Split) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of the queries and of the database, in their order, out of those of all images as `unique_images` has them."""
+    row_of = {image.id: row for row, image in enumerate(unique_images(split))}
+    queries, database = ([row_of[image.id] for image in images] for images in (split.queries, split.database))
+    return _rows(descriptors, queries), _rows(descriptors, database)
+
+
+def _rows(descriptors: Rows, wanted: Sequence[int]) -> NDArray[np.float32]:
+    """The wanted rows; those of a database follow each other, so in one shard they stay on disk, however large."""
+    first, last = wanted[0], wanted[-1] + 1
+    in_order = list(wanted) == list(range(first, last))
+    return np.asarray(descriptors[first:last] if in_order else descriptors[np.array(wanted)], np.float32)
 
 
 def make(

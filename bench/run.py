@@ -8,12 +8,11 @@ from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench import cells, evidence, plan
 from bench.background import Background, Loaded
 from bench.cells import Failure, Outcome, kind_of
-from bench.describe import Loading, describe, obtain
+from bench.describe import Loading, describe, obtain, of_split
 from bench.descriptor import DescriptorKind
 from bench.engines import Cluster
 from bench.errors import DatasetUnavailable, WeightsUnavailable, told
@@ -26,7 +25,6 @@ from bench.postprocess import Fitted, Pipeline
 from bench.records import Config, Record, RunFolder
 from bench.sample import limited
 from bench.similarity import Similarity
-from bench.similarity.prepare import Rows
 from bench.store import DescriptorStore, Stored
 from bench.trackers import Tracker
 from bench.weights import WeightsStore
@@ -243,25 +241,12 @@ def _require_divides(similarity: Similarity, pipeline: Pipeline, dimension: int)
 
 def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerprint: str) -> Outcome:
     started = time.perf_counter()
-    row_of = {image.id: row for row, image in enumerate(unique_images(data.split))}
-
-    def rows(ids: Iterable[str]) -> NDArray[np.float32]:
-        return fitted.apply(_rows(stored.descriptors, [row_of[i] for i in ids]))
-
-    queries = rows(image.id for image in data.split.queries)
-    database = rows(image.id for image in data.split.database)
+    queries, database = (fitted.apply(rows) for rows in of_split(stored.descriptors, data.split))
     offset = fitted.offsets(queries, cell.similarity)
     wanted, candidates = data.dataset.metrics, data.dataset.candidates
     evaluation = evaluate(queries, database, data.split, wanted, cell.similarity, offset, candidates)
     duration = time.perf_counter() - started
     return Outcome(evaluation, evidence.to_bytes(evaluation.evidence), fingerprint, stored, duration)
-
-
-def _rows(descriptors: Rows, wanted: Sequence[int]) -> NDArray[np.float32]:
-    """The wanted rows; those of a database follow each other, so in one shard they stay on disk, however large."""
-    first, last = wanted[0], wanted[-1] + 1
-    in_order = list(wanted) == list(range(first, last))
-    return np.asarray(descriptors[first:last] if in_order else descriptors[np.array(wanted)], np.float32)
 
 
 def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:

@@ -338,6 +338,8 @@ def test_a_spec_prints_as_it_is_written(spec: str) -> None:
 
 def test_default_norm_is_vector() -> None:
     assert Similarity.parse("chunked@16[norm=vector]") == Similarity.parse("chunked@16") == Similarity(16, "vector")
+    assert Similarity.parse("chunked[norm=chunk]") == Similarity(16, "chunk")
+    assert parse_all("global,chunked,chunked@16") == [Similarity(), Similarity(16)]
     assert parse_all("global, chunked@4,global") == [Similarity(), Similarity(4)]
 
 
@@ -346,7 +348,7 @@ def test_default_norm_is_vector() -> None:
     [
         "",
         "gobal",
-        "chunked",
+        "chunked@",
         "chunked@0",
         "chunked@-2",
         "chunked@4[norm=row]",

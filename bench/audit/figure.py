@@ -38,8 +38,8 @@ def _draw(axes: Axes, verdict: Verdict) -> None:
         density, _ = np.histogram(sample, bins, density=True)
         axes.stairs(density, bins, fill=True, color=colour, alpha=0.25)
         axes.stairs(density, bins, color=colour, linestyle=line, label=f"{name} to training")
-    for score in verdict.thresholds:
-        axes.axvline(score, color=GREY, linewidth=0.8, linestyle=":")
+    for threshold in verdict.thresholds:
+        axes.axvline(threshold.score, color=GREY, linewidth=0.8, linestyle=":")
     shares = ", ".join(f"{100 * above.generated.value:.2f} % above {above.score:.3g}" for above in verdict.above)
     axes.set_title(f"{short(verdict.backbone)}, {verdict.similarity}\n{shares}", loc="left")
     axes.set_xlabel("similarity to the nearest")

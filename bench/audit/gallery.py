@@ -121,8 +121,7 @@ def _copy(of: Audited, row: int) -> Copy:
     generated = _seen(of.generated, np.full(k, row, np.int64), cells[:, 0])
     training = _seen(of.training, found.indices[row, :k], cells[:, 1])
     matches = tuple(map(Match, training, generated, found.scores[row, :k].tolist()))
-    thresholds = zip(of.verdict.settings.thresholds, of.verdict.thresholds, strict=True)
-    return Copy(matches, tuple(str(threshold) for threshold, score in thresholds if matches[0].score > score))
+    return Copy(matches, tuple(one.threshold for one in of.verdict.thresholds if matches[0].score > one.score))
 
 
 def _seen(side: Side, rows: NDArray[np.int64], cells: NDArray[np.int32]) -> list[Seen]:

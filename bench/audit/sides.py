@@ -1,5 +1,6 @@
 """The two sides of an audit: images that a backbone describes, or descriptors that were made before."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from bench import images
 from bench.audit.regions import regions
 from bench.descriptor import DescriptorKind
 from bench.errors import DatasetError, DescriptorError, ImageError, UsageError
-from bench.files import sha256_bytes
+from bench.files import sha256_bytes, sha256_text
 from bench.interfaces import ImageFile, Preprocess
 from bench.manifest import hashes
 from bench.shards import WHOLE, Meta
@@ -32,7 +33,7 @@ class Side:
 
     The same byte by byte; where there are only descriptors, the same number by number. places: of cells int32 [n] of
     local descriptors in some rows [n], as `regions` tells them; None where there are no images or no local descriptors.
-    files: the images, None where there are only descriptors.
+    files: the images, None where there are only descriptors. made_by: as the function of that name has it.
     """
 
     descriptors: Rows
@@ -40,6 +41,7 @@ class Side:
     twins: NDArray[np.int64]
     places: Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]] | None = None
     files: Sequence[ImageFile] | None = None
+    made_by: str = ""
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -54,8 +56,8 @@ class Images:
     sha256: Mapping[str, str]
     unreadable: Mapping[str, str]
 
-    def described(self, descriptors: Rows, kind: DescriptorKind, preprocess: Preprocess) -> Side:
-        """With their descriptors, in their order, made of what `preprocess` makes of them."""
+    def described(self, descriptors: Rows, kind: DescriptorKind, preprocess: Preprocess, maker: str) -> Side:
+        """With their descriptors, in their order, made by `maker` of what `preprocess` makes of them."""
         twins = _numbered([self.sha256[image.id] for image in self.files])
         places = None
         if kind.local and (grid := _grid(kind, descriptors.shape[1])):
@@ -63,7 +65,7 @@ class Images:
             def places(rows: NDArray[np.int64], cells: NDArray[np.int32]) -> NDArray[np.float32]:
                 return regions(cells, grid, self.sizes[rows], preprocess)
 
-        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins, places, self.files)
+        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins, places, self.files, maker)
 
 
 def holds_descriptors(spec: str) -> bool:
@@ -129,7 +131,8 @@ def opened(spec: str) -> Side:
     def names(rows: NDArray[np.int64]) -> list[str]:
         return [str(row) for row in rows] if vectors.ids is None else [str(name) for name in vectors.ids[rows]]
 
-    return Side(vectors, names, _numbered(seen))
+    made = made_from(spec)
+    return Side(vectors, names, _numbered(seen), made_by=made_by(made) if made else "")
 
 
 def _numbered(values: Sequence[str]) -> NDArray[np.int64]:
@@ -142,6 +145,12 @@ def made_from(spec: str) -> Mapping[str, Any]:
     """What `embed` says that descriptors were made from, images left out; nothing where something else made them."""
     told = Path(spec) / WHOLE
     return {name: of for name, of in Meta.read(told).made_from.items() if name != "images"} if told.is_file() else {}
+
+
+def made_by(key: Mapping[str, Any]) -> str:
+    """One short hash of the backbone, weights and preprocessing of a descriptor key."""
+    told = {name: key.get(name) for name in ("backbone", "arch", "weights", "preprocess", "precision")}
+    return sha256_text(json.dumps(told, sort_keys=True))[:16]
 
 
 def require_alike(generated: str, training: str) -> None:

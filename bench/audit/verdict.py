@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audit import statistics
+from bench.audit.apart import Apart, drawn
+from bench.audit.calibration import Applied, Calibrated, Calibration, applied
 from bench.audit.causes import Correlation, causes
 from bench.audit.matches import of_others
 from bench.audit.sides import Side
 from bench.audit.statistics import Share
-from bench.audit.thresholds import PAPER, Threshold, score_of
+from bench.audit.thresholds import PAPER, Threshold
 from bench.errors import UsageError
 from bench.similarity import Similarity, TopK, meeting_chunks, top_k
 
@@ -23,25 +25,28 @@ class Settings:
     """top_k: training images kept of each generated one. thresholds: a score above one counts as a copy.
 
     n_background: training images, drawn by the seed where there are more, whose nearest other one is looked for.
+    calibration: of thresholds that are rates; without it they are those of the training set.
     """
 
     top_k: int = 20
     thresholds: tuple[Threshold, ...] = (Threshold("score", PAPER),)
     n_background: int = 10_000
     seed: int = 0
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
 class Above:
     """How many generated images, and how many of the training images of the background, are above a threshold.
 
-    threshold: as it was asked for. score: the similarity that it stands for.
+    threshold, score, calibrated: as `Applied` has them.
     """
 
     threshold: str
     score: float
     generated: Share
     training: Share | None
+    calibrated: Calibrated | None
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class Verdict:
     """matches [N, k] of the generated images. chunks: int32 [N, k, 2], the chunk of each image that gave the score.
 
     background: float32 [B], similarity of training images to their nearest other one; None for a set audited against
-    itself, whose matches are just that. thresholds: the similarity that each of the settings stands for. causes: how
-    the best scores go with what the nearest training images are like; near-copies by the last threshold.
+    itself, whose matches are just that. thresholds: what those of the settings came to. causes: how the best scores go
+    with what the nearest training images are like; near-copies by the last threshold.
     """
 
     backbone: str
@@ -60,7 +65,7 @@ class Verdict:
     matches: TopK
     chunks: NDArray[np.int32]
     background: NDArray[np.float32] | None
-    thresholds: tuple[float, ...]
+    thresholds: tuple[Applied, ...]
     causes: Mapping[str, Correlation | None]
 
     @property
@@ -75,12 +80,13 @@ class Verdict:
         """The shares above each threshold."""
         return [
             Above(
-                str(threshold),
-                score,
-                statistics.share_above(self.best, score),
-                None if self.background is None else statistics.share_above(self.background, score),
+                of.threshold,
+                of.score,
+                statistics.share_above(self.best, of.score),
+                None if self.background is None else statistics.share_above(self.background, of.score),
+                of.calibrated,
             )
-            for threshold, score in zip(self.settings.thresholds, self.thresholds, strict=True)
+            for of in self.thresholds
         ]
 
     @cached_property
@@ -133,13 +139,13 @@ def audit(
     else:
         found = top_k(generated.descriptors, whole, settings.top_k, similarity)
     chunks = meeting_chunks(generated.descriptors, whole, found.indices, similarity)
-    n = min(settings.n_background, len(training))
-    rows = np.sort(np.random.default_rng(settings.seed).choice(len(training), n, replace=False))
-    thresholds = tuple(score_of(threshold, training, rows, similarity) for threshold in settings.thresholds)
+    rows = drawn(len(training), settings.n_background, settings.seed)
+    made = backbone, training.made_by, similarity
+    thresholds = applied(settings.thresholds, made, settings.calibration, lambda: Apart.of(training, rows, similarity))
     background = None if is_self else _background(rows, training, similarity)
     is_matched = found.indices[:, 0] >= 0
     best, nearest = found.scores[is_matched, 0], found.indices[is_matched, 0]
-    why = causes(best, nearest, training, thresholds[-1], similarity)
+    why = causes(best, nearest, training, thresholds[-1].score, similarity)
     return Verdict(backbone, similarity, settings, len(training), found, chunks, background, thresholds, why)
 
 

@@ -1,7 +1,6 @@
 """The files of an audit."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -45,13 +44,16 @@ def everything(
         "generated": wanted.generated,
         "training": wanted.training,
         "is_self": outcome.is_self,
-        **{name: value for name, value in asdict(wanted.settings).items() if name != "thresholds"},
+        "top_k": wanted.settings.top_k,
+        "n_background": wanted.settings.n_background,
+        "seed": wanted.settings.seed,
+        "calibration": wanted.settings.calibration and str(wanted.settings.calibration.path),
         "unreadable": {side: len(of) for side, of in outcome.unreadable.items()},
         "failed": outcome.failed,
         "unavailable": outcome.unavailable,
         "argv": list(argv),
         "hardware": provenance.hardware(device),
-        **_made_by(),
+        **made_with(),
         "verdicts": [one.verdict.summary for one in outcome.audited],
     }
     write_json(folder / SUMMARY, summary)
@@ -165,11 +167,12 @@ def write_duplicates(folder: Path, side: Side, found: Clusters, about: Mapping[s
     )
     paths = [folder / DUPLICATES, folder / SUMMARY]
     write_text(paths[0], table.to_csv(index=False, lineterminator="\n"))
-    write_json(paths[1], {**about, **found.summary(), **_made_by()})
+    write_json(paths[1], {**about, **found.summary(), **made_with()})
     return paths
 
 
-def _made_by() -> dict[str, Any]:
+def made_with() -> dict[str, Any]:
+    """Packages, commit and time, of the JSON files."""
     return {
         "packages": provenance.versions(provenance.PACKAGES),
         "git": provenance.git(),

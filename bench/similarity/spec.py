@@ -10,6 +10,8 @@ from bench.errors import UsageError
 
 Norm = Literal["vector", "chunk", "none"]
 
+#: Of `chunked` alone.
+CHUNKS = 16
 #: Similarities that one list may stand for.
 MOST = 1000
 
@@ -17,7 +19,7 @@ MOST = 1000
 FORMS = {
     "global": "cosine of whole descriptors",
     "chunked@K": "largest product of K aligned equal chunks; the whole vector is L2-normalised, then split "
-    "(Somepalli et al. 2023)",
+    f"(Somepalli et al. 2023); `chunked` is chunked@{CHUNKS}",
     "chunked@tokens": "the same with the tokens or map cells of the local descriptors as chunks",
     "chunked@tokens/7x7": "the same after the grid of tokens is averaged to 7 x 7 (HxW)",
     "cross@tokens": "largest product of any token of the one image with any of the other; /7x7 averages the grid first",
@@ -59,7 +61,8 @@ class Similarity:
             raise UsageError(f"there is no similarity '{text}': write {', '.join(FORMS)} (K: number of chunks)")
         norm: Norm = "chunk" if match["norm"] == "chunk" else "none" if match["norm"] == "none" else "vector"
         grid = (int(match["height"]), int(match["width"])) if match["height"] else None
-        chunks = int(match["chunks"]) if match["chunks"] else None
+        whole = match["kind"] == "global" or match["tokens"] is not None
+        chunks = None if whole else int(match["chunks"] or CHUNKS)
         return cls(chunks, norm, match["tokens"] is not None, grid, match["kind"] == "cross")
 
     def __str__(self) -> str:
@@ -79,7 +82,7 @@ class Similarity:
 def _goes_together(match: re.Match[str]) -> bool:
     if match["kind"] == "global":
         return match["chunks"] is None and match["tokens"] is None and match["norm"] != "chunk"
-    return match["tokens"] is not None or (match["kind"] == "chunked" and match["chunks"] is not None)
+    return match["tokens"] is not None or match["kind"] == "chunked"
 
 
 def parse_all(text: str) -> list[Similarity]:

@@ -1,0 +1,163 @@
+"""Thresholds for a chosen rate of false alarms, or a precision, by backbone and similarity."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.audit.apart import Apart, drawn
+from bench.audit.calibration import Calibrated
+from bench.audit.describing import Describing, Tried, by_each
+from bench.audit.sides import Side, made_from, opened
+from bench.audit.thresholds import Threshold
+from bench.describe import Loading, of_split
+from bench.descriptor import DescriptorKind
+from bench.errors import UsageError
+from bench.evaluate import evaluate
+from bench.interfaces import Dataset, Split
+from bench.manifest import hashes, unique_images
+from bench.metrics import Pool, concatenated, recall_at_precision
+from bench.similarity import Similarity
+from bench.sources import images_of
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """background: images of which none copies another. datasets: of known copies.
+
+    n_background: images of the background, drawn by the seed where there are more, whose pairs are looked at.
+    """
+
+    background: str
+    datasets: Sequence[Dataset]
+    similarities: Sequence[Similarity]
+    thresholds: Sequence[Threshold]
+    n_background: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what can't be told."""
+        if plain := next((dataset.name for dataset in self.datasets if dataset.kind != "copy"), None):
+            raise UsageError(f"{plain} is no set of copies: name one of copy detection, see `list datasets`")
+        if not self.datasets and (at := next((t for t in self.thresholds if t.kind == "precision"), None)):
+            raise UsageError(f"{at} needs sets of known copies: name them by --datasets")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Pairs of known copies and all others that they are told from. n: known copies, found or not.
+
+    floor: what scores of no pair below it are known.
+    """
+
+    pool: Pool
+    n: int
+    floor: float
+
+    def score(self, precision: float) -> float | None:
+        """That above which most copies are found while at least this share are copies; None where there is none."""
+        point = recall_at_precision(self.pool.scores, self.pool.is_match, self.n, precision)
+        # a threshold is what has to be exceeded, the score of the last pair is still above it
+        return None if point is None else float(np.nextafter(np.float32(point.threshold), np.float32(-np.inf)))
+
+    def above(self, score: float) -> tuple[float | None, float | None]:
+        """Precision and recall of the pairs above a score, None where they are not known."""
+        if score < self.floor:
+            return None, None
+        over = self.pool.scores > score
+        n_found = int(self.pool.is_match[over].sum())
+        return (n_found / int(over.sum()) if over.any() else None), n_found / self.n
+
+
+#: A set of copies with the descriptors of its queries and of its database.
+Described = tuple[Dataset, Split, NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class _Described:
+    background: Side
+    sets: Sequence[Described]
+
+
+def of_images(wanted: Wanted, how: Describing) -> tuple[Tried[list[Calibrated]], Mapping[str, str]]:
+    """Of the images by each backbone, and those of the background that can't be read, why.
+
+    Raises UsageError and DatasetError for images that are not there.
+    """
+    images = how.read(BACKGROUND, images_of(wanted.background))
+    splits = [dataset.load() for dataset in wanted.datasets]
+    hashed = [hashes(unique_images(split)) for split in splits]
+
+    def described(loading: Loading, kind: DescriptorKind) -> _Described:
+        sets: list[Described] = []
+        for dataset, split, sha256 in zip(wanted.datasets, splits, hashed, strict=True):
+            rows = how.descriptors(loading, dataset.name, unique_images(split), sha256, kind)
+            sets.append((dataset, split, *of_split(rows, split)))
+        return _Described(how.side(loading, BACKGROUND, images, kind), sets)
+
+    def work(name: str, of: _Described, similarity: Similarity) -> list[Calibrated]:
+        return _calibrated(name, of, similarity, wanted)
+
+    return by_each(how, wanted.similarities, described, work), images.unreadable
+
+
+def of_descriptors(wanted: Wanted) -> Tried[list[Calibrated]]:
+    """Of descriptors of the background that were made before. Raises UsageError, and as `open_vectors` does."""
+    if wanted.datasets:
+        raise UsageError(f"{wanted.background} holds descriptors: give images, as the sets of copies are, or no sets")
+    side = opened(wanted.background)
+    name = str(made_from(wanted.background).get("backbone", "descriptors"))
+    tried: Tried[list[Calibrated]] = Tried()
+    tried.each(name, wanted.similarities, lambda of: _calibrated(name, _Described(side, ()), of, wanted))
+    return tried
+
+
+def _calibrated(name: str, of: _Described, similarity: Similarity, wanted: Wanted) -> list[Calibrated]:
+    rows = drawn(len(of.background), wanted.n_background, wanted.seed)
+    apart = Apart.of(of.background, rows, similarity)
+    copies = _copies(of.sets, similarity) if of.sets else None
+    found = []
+    for threshold in wanted.thresholds:
+        score = _score(threshold, apart, copies)
+        precision, recall = (None, None) if copies is None or score is None else copies.above(score)
+        found.append(
+            Calibrated(
+                name,
+                str(similarity),
+                str(threshold),
+                score,
+                None if score is None else apart.rate(score),
+                apart.n_pairs,
+                precision,
+                recall,
+                None if copies is None else copies.n,
+                of.background.made_by,
+            )
+        )
+    return found
+
+
+def _score(threshold: Threshold, apart: Apart, copies: Copies | None) -> float | None:
+    if threshold.kind == "score":
+        return threshold.value
+    if threshold.kind == "fpr":
+        return apart.score(threshold.value)
+    assert copies is not None
+    return copies.score(threshold.value)
+
+
+def _copies(sets: Sequence[Described], similarity: Similarity) -> Copies:
+    """Of all sets in one pool, as one threshold must serve them."""
+    pools, n, floor = [], 0, -np.inf
+    for dataset, split, queries, database in sets:
+        found = evaluate(queries, database, split, ["micro_ap"], similarity, candidates=dataset.candidates)
+        judged = found.evidence.judged[""]
+        assert judged.pool is not None
+        pools.append(judged.pool)
+        n += int(judged.n_positives.sum())
+        if dataset.candidates is not None and len(judged.pool.scores) >= dataset.candidates:
+            floor = max(floor, float(judged.pool.scores.min()))
+    return Copies(concatenated(pools), n, floor)

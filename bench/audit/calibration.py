@@ -1,0 +1,139 @@
+"""Thresholds that were calibrated before: the table, and what it says for a backbone and similarity."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bench.audit.apart import Apart
+from bench.audit.thresholds import Threshold
+from bench.errors import UsageError
+from bench.files import write_text
+from bench.similarity import Similarity
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A row of the table: what a threshold comes to, and what can be expected above it.
+
+    made_by: how the descriptors were made, as `Side` has it. score: None where the precision is never reached. fpr:
+    share of n_background_pairs pairs of different images. precision, recall: of n_copies pairs of known copies; None
+    where there were none, or nothing is above the threshold.
+    """
+
+    backbone: str
+    similarity: str
+    threshold: str
+    score: float | None
+    fpr: float | None
+    n_background_pairs: int
+    precision: float | None
+    recall: float | None
+    n_copies: int | None
+    made_by: str
+
+
+_COLUMNS = tuple(field.name for field in fields(Calibrated))
+_READ: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("score", "fpr", "precision", "recall"), float),
+    **dict.fromkeys(("n_background_pairs", "n_copies"), int),
+}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A threshold as an audit used it. threshold: as it was asked for. score: the similarity that it came to.
+
+    calibrated: what to expect above it, where a table says so.
+    """
+
+    threshold: str
+    score: float
+    calibrated: Calibrated | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A table that `calibrate` wrote."""
+
+    path: Path
+    rows: tuple[Calibrated, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Calibration":
+        """Raises UsageError where the file is no such table, OSError where it can't be read."""
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                table = csv.DictReader(stream)
+                if tuple(table.fieldnames or ()) != _COLUMNS:
+                    raise ValueError(f"its columns are not {', '.join(_COLUMNS)}")
+                return cls(path, tuple(Calibrated(**{name: _value(name, row) for name in _COLUMNS}) for row in table))
+        except (ValueError, csv.Error) as error:
+            raise UsageError(f"{path} is not a table of thresholds ({error}): make it by `calibrate`") from error
+
+    def find(self, backbone: str, made_by: str, similarity: Similarity, threshold: Threshold) -> Calibrated | None:
+        """What the table says. Raises UsageError where it is of descriptors that were made in another way."""
+        for row in self.rows:
+            if (row.backbone, row.similarity, row.threshold) == (backbone, str(similarity), str(threshold)):
+                if row.made_by != made_by:
+                    raise UsageError(
+                        f"{self.path} is of {backbone} with other weights or another preprocessing: calibrate it again"
+                    )
+                return row
+        return None
+
+    def write(self) -> None:
+        """Raises OSError."""
+        written = io.StringIO()
+        table = csv.DictWriter(written, _COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(row) for row in self.rows)
+        write_text(self.path, written.getvalue())
+
+
+def applied(
+    thresholds: Sequence[Threshold],
+    of: tuple[str, str, Similarity],
+    calibration: Calibration | None,
+    apart: Callable[[], Apart],
+) -> tuple[Applied, ...]:
+    """What the thresholds come to for a backbone, how its descriptors were made, and a similarity.
+
+    By the table, where there is one; without it, a rate is that of pairs of the training set, which `apart` looks at.
+    Raises UsageError for what the table does not hold, and for a precision without one.
+    """
+    found: list[Applied] = []
+    pairs = None
+    for threshold in thresholds:
+        known = calibration.find(*of, threshold) if calibration else None
+        if threshold.kind == "score":
+            found.append(Applied(str(threshold), threshold.value, known))
+        elif calibration:
+            found.append(Applied(str(threshold), _score(known, of, threshold, calibration.path), known))
+        elif threshold.kind == "fpr":
+            pairs = pairs or apart()
+            found.append(Applied(str(threshold), pairs.score(threshold.value)))
+        else:
+            raise UsageError(f"{threshold} can't be told from a training set: `calibrate` it, and give --calibration")
+    return tuple(found)
+
+
+def _score(known: Calibrated | None, of: tuple[str, str, Similarity], threshold: Threshold, path: Path) -> float:
+    backbone, _, similarity = of
+    if known is None:
+        raise UsageError(f"{path} does not hold {threshold} of {backbone}, {similarity}: `calibrate` it too")
+    if known.score is None:
+        raise UsageError(f"{path} says that {backbone}, {similarity} never reached {threshold}: choose a lower one")
+    return known.score
+
+
+def _value(name: str, row: Mapping[str, str]) -> Any:
+    text = row[name]
+    if name not in _READ:
+        return text
+    try:
+        return _READ[name](text) if text else None
+    except ValueError:
+        raise ValueError(f"its {name} of {row['backbone']}, {row['similarity']} is '{text}'") from None
