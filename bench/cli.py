@@ -16,6 +16,7 @@ from bench import (
     cli_datasets,
     cli_dedup,
     cli_embed,
+    cli_experiment,
     cli_generate,
     cli_make,
     cli_report,
@@ -39,6 +40,7 @@ app.add_typer(cli_make.app, name="make")
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_generate.app, name="generate")
+app.add_typer(cli_experiment.app, name="experiment")
 app.command()(cli_run.run)
 app.command()(cli_sweep.command(cli_run.execute))
 app.command()(cli_select.select)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli_audit_options import BACKBONES, SIMILARITIES, Backbones, Background, Similarities, Thresholds, TopK
 from bench.cli_options import (
     WORKERS,
     AllowCode,
@@ -29,16 +30,12 @@ def audit(
     generated: Annotated[str, typer.Option(help="Images as `embed` takes them, or descriptors as `search` does.")],
     training: Annotated[str, typer.Option(help="What the generator was trained on, in the same form.")],
     output: Annotated[Path, typer.Option(help="Folder for what is found.")],
-    backbones: Annotated[str, typer.Option(help="As `run` takes them; of no use for descriptors.")] = "sscd,dino,swin",
-    similarities: Annotated[str, typer.Option(help="Several; see `list similarities`.")] = "global,chunked@16",
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Training images kept of each generated one.")] = 20,
-    threshold: Annotated[
-        str, typer.Option(help="What counts as a copy: above a NUMBER, fpr:RATE or precision:SHARE; commas between.")
-    ] = "0.5",
+    backbones: Backbones = BACKBONES,
+    similarities: Similarities = SIMILARITIES,
+    top_k: TopK = 20,
+    threshold: Thresholds = "0.5",
     calibration: Calibrations = None,
-    background: Annotated[
-        int, typer.Option(min=2, help="Training images compared with their nearest other one.")
-    ] = 10_000,
+    background: Background = 10_000,
     seed: Annotated[int, typer.Option(help="Of what is drawn: the background, permutations.")] = 0,
     device: Device = "auto",
     batch_size: BatchSize = 32,

@@ -8,25 +8,27 @@ from typing import Annotated
 
 import typer
 
+from bench.cli_generate_options import (
+    Channels,
+    CheckpointEvery,
+    Count,
+    Ema,
+    Flip,
+    InferenceSteps,
+    LearningRate,
+    Resolution,
+    Schedule,
+    ScheduleChoice,
+    Scheduler,
+    SchedulerChoice,
+    Steps,
+    TrainedOn,
+    Warmup,
+)
 from bench.cli_options import WORKERS, Device, Plugins, Workers, load_plugins
 from bench.errors import Interrupted
 
 app = typer.Typer(help="Train a diffusion model, or make images with one.", no_args_is_help=True, rich_markup_mode=None)
-
-
-class Schedule(StrEnum):
-    """Of the learning rate, after the steps in which it rises."""
-
-    constant = "constant"
-    cosine = "cosine"
-
-
-class Scheduler(StrEnum):
-    """How noise is taken out of an image."""
-
-    ddim = "ddim"
-    ddpm = "ddpm"
-    own = "own"
 
 
 class TrainPrecision(StrEnum):
@@ -48,25 +50,21 @@ class SamplePrecision(StrEnum):
 
 @app.command()
 def train(
-    images: Annotated[str, typer.Option(help="A folder, a dataset, .tar or .parquet files, a list as training.csv.")],
+    images: TrainedOn,
     output: Annotated[Path, typer.Option(help="Folder of the model, as diffusers reads it.")],
-    steps: Annotated[int, typer.Option(min=1, help="Batches to learn from.")],
+    steps: Steps,
     subset: Annotated[
         int | None, typer.Option(min=1, help="Images drawn; fewer are part of more.  [default: all]")
     ] = None,
-    resolution: Annotated[int, typer.Option(min=8, max=1024, help="Side of the images, in pixels.")] = 64,
-    channels: Annotated[
-        str | None, typer.Option(help="Of each level of the network: 64,128,256.  [default: by the resolution]")
-    ] = None,
+    resolution: Resolution = 64,
+    channels: Channels = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(min=0, help="After it has risen.")] = 2e-4,
-    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = Schedule.constant,
-    warmup: Annotated[
-        int | None, typer.Option(min=0, help="Steps in which it rises.  [default: a tenth of all, at most 500]")
-    ] = None,
-    ema: Annotated[bool, typer.Option("--ema/--no-ema", help="Keep the average of the weights over the steps.")] = True,
-    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images.")] = False,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps that a kill costs at most.")] = 500,
+    learning_rate: LearningRate = 2e-4,
+    schedule: Schedule = ScheduleChoice.constant,
+    warmup: Warmup = None,
+    ema: Ema = True,
+    flip: Flip = False,
+    checkpoint_every: CheckpointEvery = 500,
     seed: Annotated[int, typer.Option(help="Of the subset, the first weights, and what every step draws.")] = 0,
     device: Device = "auto",
     precision: Annotated[TrainPrecision, typer.Option(help="auto: bf16 or fp16 on a GPU.")] = TrainPrecision.auto,
@@ -75,7 +73,7 @@ def train(
 ) -> None:
     """Train an unconditional diffusion model on some of the images; goes on where the same command stopped."""
     from bench import console, provenance
-    from bench.generate import extra, network
+    from bench.generate import extra
     from bench.generate import subset as subsets
     from bench.generate import train as training
     from bench.generate.learner import Settings
@@ -86,19 +84,19 @@ def train(
     load_plugins(plugin)
     extra.diffusers()
     where = provenance.resolve_device(device)
-    settings = Settings(
+    settings = Settings.asked(
         resolution=resolution,
-        channels=network.channels_of(channels, resolution),
+        channels=channels,
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
         schedule=schedule.value,
-        warmup=min(500, steps // 10) if warmup is None else warmup,
+        warmup=warmup,
         ema=ema,
         flip=flip,
         seed=seed,
         device=where,
-        precision=extra.resolve_precision(precision.value, where),
+        precision=precision.value,
     )
     try:
         drawn = subsets.nested(images_of(images), subset, seed)
@@ -121,13 +119,13 @@ def train(
 @app.command()
 def sample(
     model: Annotated[str, typer.Option(help="Folder of a diffusers pipeline, or its name on the Hugging Face hub.")],
-    count: Annotated[int, typer.Option(min=1, help="Images to make.")],
+    count: Count,
     output: Annotated[Path, typer.Option(help="Folder for them.")],
     captions: Annotated[
         str | None, typer.Option(help="For text-to-image: FILE or FILE#COLUMN, .parquet, .csv or .txt.")
     ] = None,
-    scheduler: Annotated[Scheduler, typer.Option(help="own: the model's.")] = Scheduler.ddim,
-    inference_steps: Annotated[int, typer.Option(min=1, help="Of taking out noise.")] = 50,
+    scheduler: Scheduler = SchedulerChoice.ddim,
+    inference_steps: InferenceSteps = 50,
     guidance: Annotated[
         float | None, typer.Option(help="How far captions are followed.  [default: the model's own]")
     ] = None,

@@ -28,9 +28,8 @@ def opened(path: Path, name: str, configuration: Mapping[str, Any], device: str)
     Beside the configuration, the file says what began the folder: command, commit, packages, machine. Raises UsageError
     where the folder holds anything else, belongs to another configuration, or another process writes to it.
     """
-    wanted = json.loads(json.dumps(configuration))
     _require_ours(path, name)
-    _require_same(path, name, wanted)
+    require_same(path, name, configuration)
     path.mkdir(parents=True, exist_ok=True)
     try:
         held = FileLock(path / LOCK).acquire(timeout=0)
@@ -40,23 +39,21 @@ def opened(path: Path, name: str, configuration: Mapping[str, Any], device: str)
         for half_made in (found for pattern in HALF_MADE for found in path.glob(pattern)):
             shutil.rmtree(half_made) if half_made.is_dir() else half_made.unlink()
         if not (path / name).is_file():
-            write_json(path / name, wanted | {"begun_by": _begun_by(device)})
+            write_json(path / name, {**configuration, "begun_by": _begun_by(device)})
         yield
 
 
-def _require_ours(path: Path, name: str) -> None:
+def require_no_file(path: Path) -> None:
+    """Raises UsageError where a file is in the way of the folder."""
     if blocked := next((place for place in (path, *path.parents) if place.is_file()), None):
         raise UsageError(f"can't write to the folder {path}: {blocked} is a file; choose another --output")
-    if (path / name).is_file() or not path.is_dir():
-        return
-    begun = {LOCK, *(found.name for pattern in HALF_MADE for found in path.glob(pattern))}
-    if any(entry.name not in begun for entry in path.iterdir()):
-        raise UsageError(f"the folder {path} is not empty and has no {name}: choose another --output")
 
 
-def _require_same(path: Path, name: str, wanted: Mapping[str, Any]) -> None:
+def require_same(path: Path, name: str, configuration: Mapping[str, Any]) -> None:
+    """Raises UsageError where the folder has a file of that name which says something else, or nothing."""
     if not (path / name).is_file():
         return
+    wanted = json.loads(json.dumps(configuration))
     try:
         before = json.loads((path / name).read_text(encoding="utf-8"))
         changed = [key for key in wanted if before.get(key) != wanted[key]]
@@ -65,6 +62,15 @@ def _require_same(path: Path, name: str, wanted: Mapping[str, Any]) -> None:
     if changed:
         told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)
         raise UsageError(f"the folder {path} belongs to another run ({told}): choose another --output")
+
+
+def _require_ours(path: Path, name: str) -> None:
+    require_no_file(path)
+    if (path / name).is_file() or not path.is_dir():
+        return
+    begun = {LOCK, *(found.name for pattern in HALF_MADE for found in path.glob(pattern))}
+    if any(entry.name not in begun for entry in path.iterdir()):
+        raise UsageError(f"the folder {path} is not empty and has no {name}: choose another --output")
 
 
 def _begun_by(device: str) -> dict[str, Any]:

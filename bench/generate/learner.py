@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError
 from bench.files import sha256_text
 from bench.generate.checkpoint import Stateful
-from bench.generate.extra import diffusers, dtype_of
-from bench.generate.network import network
+from bench.generate.extra import diffusers, dtype_of, resolve_precision
+from bench.generate.network import channels_of, network
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +41,32 @@ class Settings:
     seed: int
     device: str
     precision: str
+
+    @classmethod
+    def asked(
+        cls,
+        *,
+        resolution: int,
+        channels: str | None,
+        steps: int,
+        warmup: int | None,
+        device: str,
+        precision: str,
+        **others: Any,
+    ) -> "Settings":
+        """With what was not asked for chosen: channels and warmup that are None, a precision that is auto.
+
+        Raises UsageError as `channels_of` and `resolve_precision` do.
+        """
+        return cls(
+            resolution=resolution,
+            channels=channels_of(channels, resolution),
+            steps=steps,
+            warmup=min(500, steps // 10) if warmup is None else warmup,
+            device=device,
+            precision=resolve_precision(precision, device),
+            **others,
+        )
 
 
 class Learner:

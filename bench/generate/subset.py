@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +43,7 @@ def nested(source: Source, n: int | None, seed: int) -> Subset:
         raise UsageError(f"--subset is {n:,}, but {source.identity} holds {len(images):,} images: lower it")
     order = np.random.default_rng(seed).permutation(len(images))[:n]
     drawn = tuple(images[place] for place in order)
-    return Subset(source.identity, drawn, _table(drawn))
+    return Subset(source.identity, drawn, listed(drawn, hashes(drawn)))
 
 
 def pixels(images: Sequence[ImageFile], side: int, workers: int, on_progress: Callable[[int, int], Any]) -> "Tensor":
@@ -69,8 +69,8 @@ def _read(image: ImageFile, preprocess: Preprocess) -> "Tensor":
     return decoding.load(image.path, preprocess, image.box)
 
 
-def _table(images: Sequence[ImageFile]) -> str:
-    sha256 = hashes(images)
+def listed(images: Sequence[ImageFile], sha256: Mapping[str, str]) -> str:
+    """The table of images, whose hashes are known by their ids."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
