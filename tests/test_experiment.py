@@ -292,6 +292,8 @@ def test_a_killed_experiment_goes_on_to_the_same_table(experiment: Path, photogr
     assert ran.exit_code == 0, ran.output
     assert state(output / "subset-3/model") == kept
     assert (output / "replication.csv").read_bytes() == (experiment / "replication.csv").read_bytes()
+    for weights in (f"subset-{n}/model/unet/diffusion_pytorch_model.safetensors" for n in (3, 12)):
+        assert (output / weights).read_bytes() == (experiment / weights).read_bytes()
     names = {path.relative_to(output) for path in state(output) if "tfevents" not in path.name}
     assert names == {path.relative_to(experiment) for path in state(experiment) if "tfevents" not in path.name}
 
@@ -326,17 +328,15 @@ def test_wrong_calls_are_one_sentence(photographs: Path, tmp_path: Path) -> None
 
     sentence = why("--count", 10**12)
     assert "GB are needed for" in sentence and "GB free: choose another --output, a smaller --count" in sentence
-    assert "is not empty and holds no experiment: choose another --output" in why(output=photographs)
-    assert "00.png is a file; choose another --output" in why(output=file_in(tmp_path) / "deep")
+    assert "lies among the images, whose copies it will hold: choose" in why(output=photographs / "deep/out")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("mine")
+    assert "other is not empty and holds no experiment: choose another --output" in why(output=tmp_path / "other")
+    assert "other/file is a file; choose another --output" in why(output=tmp_path / "other/file/deep")
     assert "there is no threshold 'high'" in why("--threshold", "high")
     ran = bench(*arguments(photographs, tmp_path / "out", "--backbones", "dhash,sscd", "--offline"))
     assert isinstance(ran.exception, WeightsUnavailable) and "sscd" in str(ran.exception)
     assert not (tmp_path / "out").exists()
-
-
-def file_in(folder: Path) -> Path:
-    (folder / "00.png").write_text("a file")
-    return folder / "00.png"
 
 
 def test_another_configuration_is_refused(experiment: Path, photographs: Path, tmp_path: Path) -> None:
