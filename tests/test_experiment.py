@@ -252,7 +252,7 @@ def test_planted_copies_are_told(planted: Dependence) -> None:
 
 
 def test_the_figure_is_the_same_bytes_twice(planted: Dependence) -> None:
-    first, second = drawn([planted, planted]), drawn([planted, planted])
+    first, second = drawn([planted]), drawn([planted])
     assert first.svg == second.svg and first.encoded("pdf") == second.encoded("pdf")
     told = "4 training images: 8 of 8 are above 0.99 (100.0 % (67.6\u2013100.0)); of 8 the nearest was trained on"
     assert told in first.caption

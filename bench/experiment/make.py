@@ -59,7 +59,7 @@ def sizes_of(text: str, n_images: int) -> tuple[int, ...]:
 def require_possible(wanted: Generating, folder: Path) -> None:
     """Raises UsageError where the folder can't take it, as `require_ours` and `require_room` do."""
     if folder.resolve().is_relative_to(wanted.source.identity):
-        raise UsageError(f"{folder} lies among the images, and whose copies it will hold: choose another --output")
+        raise UsageError(f"{folder} lies among the images, whose copies it will hold: choose another --output")
     training = {"images": wanted.source.identity, **asdict(wanted.training)}
     require_ours(folder, training, asdict(wanted.sampling))
     n_images, count = len(wanted.source.images), wanted.sampling.count
