@@ -24,11 +24,22 @@ from bench.cli_generate_options import (
     TrainedOn,
     Warmup,
 )
-from bench.cli_options import WORKERS, AllowCode, Device, Offline, Plugins, WeightsDir, Workers, load_plugins
+from bench.cli_options import (
+    WORKERS,
+    AllowCode,
+    Calibrations,
+    Device,
+    Offline,
+    Plugins,
+    WeightsDir,
+    Workers,
+    load_plugins,
+)
 from bench.errors import Interrupted
 
 if TYPE_CHECKING:
-    from bench.experiment.replication import Outcome
+    from bench.audit.describing import Tried
+    from bench.experiment.replication import Dependence
     from bench.experiment.table import Conclusion
 
 app = typer.Typer(help="Train, sample and audit as a whole.", no_args_is_help=True, rich_markup_mode=None)
@@ -61,6 +72,7 @@ def replication(
     similarities: Similarities = SIMILARITIES,
     top_k: TopK = 20,
     threshold: Thresholds = "0.5",
+    calibration: Calibrations = None,
     background: Background = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn: subsets, weights, samples.")] = 0,
     device: Device = "auto",
@@ -75,7 +87,8 @@ def replication(
     Goes on where the same command stopped; models that `generate train` made in its folder are taken over.
     """
     from bench import console, plugins, provenance
-    from bench.audit.run import Describing
+    from bench.audit.calibration import Calibration
+    from bench.audit.describing import Describing
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings as AuditSettings
     from bench.experiment import make, write
@@ -92,8 +105,9 @@ def replication(
     load_plugins(plugin)
     extra.diffusers()
     where = provenance.resolve_device(device)
+    table = Calibration.read(calibration) if calibration else None
     auditing = Auditing(
-        tuple(parse_all(similarities)), AuditSettings(top_k, parse_thresholds(threshold), background, seed)
+        tuple(parse_all(similarities)), AuditSettings(top_k, parse_thresholds(threshold), background, seed, table)
     )
     training = TrainSettings.asked(
         resolution=resolution,
@@ -127,21 +141,22 @@ def replication(
     try:
         with console.counting_each() as progress:
             how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
-            how, unavailable = available(how)
+            how, unavailable = available(how, auditing)
             make.make(wanted, output, workers, progress)
             outcome = compare(sizes, output, auditing, how)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; what is whole is kept, and the same command goes on") from None
-    _show(outcome, {**outcome.failed, **unavailable})
+    outcome.unavailable.update(unavailable)
+    _show(outcome)
     if outcome.found:
         argv = ["bench", *sys.argv[1:]]
-        written = write.everything(output, outcome, wanted, auditing, unavailable, argv, workers)
+        written = write.everything(output, outcome, wanted, auditing, argv, workers)
         console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     if outcome.failed:
         raise typer.Exit(3)
 
 
-def _show(outcome: "Outcome", left_out: dict[str, str]) -> None:
+def _show(outcome: "Tried[Dependence]") -> None:
     from bench import console
     from bench.experiment.table import conclusions, rows
 
@@ -149,7 +164,7 @@ def _show(outcome: "Outcome", left_out: dict[str, str]) -> None:
         console.print_rows([_row(row) for row in rows(outcome.found)])
     for conclusion in conclusions(outcome.found):
         console.out.print(_sentence(conclusion), soft_wrap=True)
-    for what, why in left_out.items():
+    for what, why in (*outcome.failed.items(), *outcome.unavailable.items()):
         console.out.print(f"{what}: {why}", soft_wrap=True)
 
 

@@ -224,7 +224,7 @@ def png(pixels: "np.typing.NDArray[np.uint8]") -> bytes:
 
 
 def described(folder: Path, sizes: tuple[int, ...]) -> Dependence:
-    from bench.audit.run import Describing
+    from bench.audit.describing import Describing
     from bench.audit.thresholds import Threshold
     from bench.audit.verdict import Settings
     from bench.plugins import backbones

@@ -99,7 +99,9 @@ def of_images(wanted: Wanted, how: Describing) -> tuple[Tried[list[Calibrated]],
         return _Described(how.side(loading, BACKGROUND, images, kind), sets)
 
     def work(name: str, of: _Described, similarity: Similarity) -> list[Calibrated]:
-        return _calibrated(name, of, similarity, wanted)
+        rows = drawn(len(of.background), wanted.n_background, wanted.seed)
+        copies = _copies(of.sets, similarity) if of.sets else None
+        return calibrated(name, of.background, rows, similarity, wanted.thresholds, copies)
 
     return by_each(how, wanted.similarities, described, work), images.unreadable
 
@@ -110,17 +112,27 @@ def of_descriptors(wanted: Wanted) -> Tried[list[Calibrated]]:
         raise UsageError(f"{wanted.background} holds descriptors: give images, as the sets of copies are, or no sets")
     side = opened(wanted.background)
     name = str(made_from(wanted.background).get("backbone", "descriptors"))
+    rows = drawn(len(side), wanted.n_background, wanted.seed)
     tried: Tried[list[Calibrated]] = Tried()
-    tried.each(name, wanted.similarities, lambda of: _calibrated(name, _Described(side, ()), of, wanted))
+    tried.each(name, wanted.similarities, lambda of: calibrated(name, side, rows, of, wanted.thresholds))
     return tried
 
 
-def _calibrated(name: str, of: _Described, similarity: Similarity, wanted: Wanted) -> list[Calibrated]:
-    rows = drawn(len(of.background), wanted.n_background, wanted.seed)
-    apart = Apart.of(of.background, rows, similarity)
-    copies = _copies(of.sets, similarity) if of.sets else None
+def calibrated(
+    name: str,
+    background: Side,
+    rows: NDArray[np.int64],
+    similarity: Similarity,
+    thresholds: Sequence[Threshold],
+    copies: Copies | None = None,
+) -> list[Calibrated]:
+    """What thresholds come to by the pairs of `rows` of the background with all of it, and by known copies.
+
+    Raises UsageError for a rate that too few pairs can tell.
+    """
+    apart = Apart.of(background, rows, similarity)
     found = []
-    for threshold in wanted.thresholds:
+    for threshold in thresholds:
         score = _score(threshold, apart, copies)
         precision, recall = (None, None) if copies is None or score is None else copies.above(score)
         found.append(
@@ -134,7 +146,7 @@ def _calibrated(name: str, of: _Described, similarity: Similarity, wanted: Wante
                 precision,
                 recall,
                 None if copies is None else copies.n,
-                of.background.made_by,
+                background.made_by,
             )
         )
     return found

@@ -35,6 +35,9 @@ class Calibrated:
     made_by: str
 
 
+#: A backbone, how its descriptors were made, and a similarity.
+Of = tuple[str, str, Similarity]
+
 _COLUMNS = tuple(field.name for field in fields(Calibrated))
 _READ: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("score", "fpr", "precision", "recall"), float),
@@ -84,6 +87,20 @@ class Calibration:
                 return row
         return None
 
+    def applied(self, threshold: Threshold, of: Of) -> Applied:
+        """What a threshold comes to. Raises UsageError where the table does not say, and as `find`."""
+        backbone, _, similarity = of
+        known = self.find(*of, threshold)
+        if threshold.kind == "score":
+            return Applied(str(threshold), threshold.value, known)
+        if known is None:
+            raise UsageError(f"{self.path} does not hold {threshold} of {backbone}, {similarity}: `calibrate` it too")
+        if known.score is None:
+            raise UsageError(
+                f"{self.path} says that {backbone}, {similarity} never reached {threshold}: choose a lower one"
+            )
+        return Applied(str(threshold), known.score, known)
+
     def write(self) -> None:
         """Raises OSError."""
         written = io.StringIO()
@@ -94,39 +111,26 @@ class Calibration:
 
 
 def applied(
-    thresholds: Sequence[Threshold],
-    of: tuple[str, str, Similarity],
-    calibration: Calibration | None,
-    apart: Callable[[], Apart],
+    thresholds: Sequence[Threshold], of: Of, calibration: Calibration | None, apart: Callable[[], Apart]
 ) -> tuple[Applied, ...]:
-    """What the thresholds come to for a backbone, how its descriptors were made, and a similarity.
+    """What the thresholds come to.
 
     By the table, where there is one; without it, a rate is that of pairs of the training set, which `apart` looks at.
-    Raises UsageError for what the table does not hold, and for a precision without one.
+    Raises UsageError for what the table does not hold, and as `require_known`.
     """
-    found: list[Applied] = []
-    pairs = None
-    for threshold in thresholds:
-        known = calibration.find(*of, threshold) if calibration else None
-        if threshold.kind == "score":
-            found.append(Applied(str(threshold), threshold.value, known))
-        elif calibration:
-            found.append(Applied(str(threshold), _score(known, of, threshold, calibration.path), known))
-        elif threshold.kind == "fpr":
-            pairs = pairs or apart()
-            found.append(Applied(str(threshold), pairs.score(threshold.value)))
-        else:
-            raise UsageError(f"{threshold} can't be told from a training set: `calibrate` it, and give --calibration")
-    return tuple(found)
+    if calibration:
+        return tuple(calibration.applied(threshold, of) for threshold in thresholds)
+    require_known(thresholds, None)
+    pairs = apart() if any(threshold.kind == "fpr" for threshold in thresholds) else None
+    return tuple(
+        Applied(str(one), pairs.score(one.value) if pairs and one.kind == "fpr" else one.value) for one in thresholds
+    )
 
 
-def _score(known: Calibrated | None, of: tuple[str, str, Similarity], threshold: Threshold, path: Path) -> float:
-    backbone, _, similarity = of
-    if known is None:
-        raise UsageError(f"{path} does not hold {threshold} of {backbone}, {similarity}: `calibrate` it too")
-    if known.score is None:
-        raise UsageError(f"{path} says that {backbone}, {similarity} never reached {threshold}: choose a lower one")
-    return known.score
+def require_known(thresholds: Sequence[Threshold], calibration: Calibration | None) -> None:
+    """Raises UsageError for a precision without a table."""
+    if calibration is None and (at := next((t for t in thresholds if t.kind == "precision"), None)):
+        raise UsageError(f"{at} can't be told from a training set: `calibrate` it, and give --calibration")
 
 
 def _value(name: str, row: Mapping[str, str]) -> Any:

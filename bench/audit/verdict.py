@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.audit import statistics
 from bench.audit.apart import Apart, drawn
-from bench.audit.calibration import Applied, Calibrated, Calibration, applied
+from bench.audit.calibration import Applied, Calibrated, Calibration, applied, require_known
 from bench.audit.causes import Correlation, causes
 from bench.audit.matches import of_others
 from bench.audit.sides import Side
@@ -33,6 +33,16 @@ class Settings:
     n_background: int = 10_000
     seed: int = 0
     calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError as `require_known` does."""
+        require_known(self.thresholds, self.calibration)
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """All but the thresholds, for JSON."""
+        table = self.calibration and str(self.calibration.path)
+        return {"top_k": self.top_k, "n_background": self.n_background, "seed": self.seed, "calibration": table}
 
 
 @dataclass(frozen=True)

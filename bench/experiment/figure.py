@@ -10,7 +10,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.audit.statistics import Share, edges
 from bench.experiment.replication import Dependence, Sampled
-from bench.experiment.table import labelled
 from bench.report.figures.drawn import Drawn
 from bench.report.figures.marks import percent
 from bench.report.figures.style import DOUBLE, GREY, LIGHT, new, short, styled
@@ -29,7 +28,8 @@ _FOUND = 3
 def replication(found: Sequence[Dependence]) -> Drawn:
     """A row of three panels for each backbone and similarity; the legends, which hold for all rows, below them."""
     of_sizes = -(-(len(found[0].models) + 1) // _LEGEND_COLUMNS)
-    of_others = -(-max(len(found[0].asked), 2) // _LEGEND_COLUMNS)
+    n_thresholds = len(found[0].models[0].audited.verdict.thresholds)
+    of_others = -(-max(n_thresholds, 2) // _LEGEND_COLUMNS)
     with styled():
         figure = new(DOUBLE, _ROW_HEIGHT * len(found) + 0.1 + _LEGEND_ROW * max(of_sizes, of_others))
         panels = figure.subplots(len(found), 3, squeeze=False)
@@ -52,8 +52,8 @@ def _draw_densities(axes: Axes, of: Dependence) -> None:
     for model, look in zip(of.models, _looks(len(of.models)), strict=True):
         density, _ = np.histogram(model.audited.verdict.best, bins, density=True)
         axes.stairs(density, bins, label=f"trained on {model.n_training:,}", **look)
-    for score in of.models[0].audited.verdict.thresholds:
-        axes.axvline(score, color=GREY, linewidth=0.8, linestyle=":")
+    for threshold in of.models[0].audited.verdict.thresholds:
+        axes.axvline(threshold.score, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_title(f"{short(of.backbone)}, {of.similarity}", loc="left")
     axes.set(xlabel="similarity to the nearest", ylabel="density")
 
@@ -61,8 +61,8 @@ def _draw_densities(axes: Axes, of: Dependence) -> None:
 def _draw_shares(axes: Axes, of: Dependence) -> None:
     by_threshold: dict[str, dict[int, Share]] = {}
     for model in of.models:
-        for asked, above in labelled(of, model):
-            by_threshold.setdefault(asked, {})[model.n_training] = above.generated
+        for above in model.audited.verdict.above:
+            by_threshold.setdefault(above.threshold, {})[model.n_training] = above.generated
     for number, (asked, shares) in enumerate(by_threshold.items()):
         _draw_intervals(axes, shares, f"above {asked}", number, number - (len(by_threshold) - 1) / 2)
     axes.set_title("more similar than a threshold", loc="left")
@@ -134,8 +134,9 @@ def _caption(found: Sequence[Dependence]) -> str:
 
 def _of_model(of: Dependence, model: Sampled) -> str:
     told = [
-        f"{share.k:,} of {share.n:,} are above {asked} ({percent(share.value, share.low, share.high)})"
-        for asked, share in ((asked, above.generated) for asked, above in labelled(of, model))
+        f"{share.k:,} of {share.n:,} are above {above.threshold} ({percent(share.value, share.low, share.high)})"
+        for above in model.audited.verdict.above
+        for share in (above.generated,)
     ]
     if seen := model.is_seen:
         chance = percent(model.n_training / of.n_images)

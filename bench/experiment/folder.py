@@ -14,6 +14,8 @@ from bench.generate.network import network
 
 #: The images as the networks saw them, and their list.
 IMAGES, LISTING = "images", "images.csv"
+#: What the thresholds come to by all images.
+THRESHOLDS = "thresholds.csv"
 _PART = "subset-"
 #: Bytes that a small file takes, and a number of float32.
 _BLOCK, _FLOAT = 4096, 4

@@ -11,21 +11,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.audit.apart import drawn
+from bench.audit.calibrate import calibrated
+from bench.audit.calibration import Calibrated, Calibration
+from bench.audit.describing import Describing, Tried, by_each
 from bench.audit.matches import of_others
-from bench.audit.run import Describing, one_side
-from bench.audit.sides import Side
+from bench.audit.sides import Side, made_by
 from bench.audit.statistics import Share, share_above
-from bench.audit.thresholds import Threshold, score_of
 from bench.audit.verdict import Audited, Settings, audit
-from bench.describe import obtain
-from bench.errors import BenchError, WeightsUnavailable
-from bench.experiment.folder import LISTING, Part, part
+from bench.cells import kind_of
+from bench.describe import Loading
+from bench.descriptor import DescriptorKind
+from bench.errors import WeightsUnavailable
+from bench.experiment.folder import LISTING, THRESHOLDS, part
 from bench.similarity import Similarity, top_k
+from bench.sources import images_of
 
 
 @dataclass(frozen=True)
 class Auditing:
-    """settings: of each audit; their thresholds as they were asked for, rates among them."""
+    """settings: of each audit."""
 
     similarities: tuple[Similarity, ...]
     settings: Settings
@@ -52,35 +57,36 @@ class Sampled:
 class Dependence:
     """On the number of training images, of one backbone and similarity.
 
-    asked: the thresholds. background: float32 [B], similarity of some of all images to their nearest other one.
-    models: by rising number of training images.
+    calibrated: what the thresholds come to by all images; none where a table was given. background: float32 [B],
+    similarity of some of all images to their nearest other one. models: by rising number of training images.
     """
 
     backbone: str
     similarity: Similarity
-    asked: tuple[Threshold, ...]
     n_images: int
+    calibrated: tuple[Calibrated, ...]
     background: NDArray[np.float32]
     models: tuple[Sampled, ...]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """failed: by backbone and similarity, why."""
+class _Sides:
+    """everything: all images, in the order in which they were drawn. samples: by the number of training images."""
 
-    found: Sequence[Dependence]
-    failed: Mapping[str, str]
+    everything: Side
+    samples: Mapping[int, Side]
 
 
-def available(how: Describing) -> tuple[Describing, Mapping[str, str]]:
-    """With the backbones whose weights are to be had; of the others why not.
+def available(how: Describing, wanted: Auditing) -> tuple[Describing, Mapping[str, str]]:
+    """With the backbones whose weights are to be had; of the others why not. It is asked before hours of training.
 
-    Raises WeightsUnavailable for one that was named, and where none is left: before hours of training.
+    Raises WeightsUnavailable for one that was named, and where none is left, and UsageError where a table of thresholds
+    does not hold what is wanted.
     """
     without: dict[str, str] = {}
     for chosen in how.backbones:
         try:
-            obtain(chosen, how.config, how.weights)
+            _require_calibrated(how.obtained(chosen), wanted)
         except WeightsUnavailable as error:
             without[chosen.item.name] = str(error)
             if chosen.explicit or len(without) == len(how.backbones):
@@ -88,52 +94,64 @@ def available(how: Describing) -> tuple[Describing, Mapping[str, str]]:
     return replace(how, backbones=[chosen for chosen in how.backbones if chosen.item.name not in without]), without
 
 
-def compare(sizes: Sequence[int], folder: Path, wanted: Auditing, how: Describing) -> Outcome:
-    """The audits of the samples in an experiment's folder, by each backbone and similarity."""
-    found: list[Dependence] = []
-    failed: dict[str, str] = {}
-    for chosen in how.backbones:
+def _require_calibrated(loading: Loading, wanted: Auditing) -> None:
+    if table := wanted.settings.calibration:
         for similarity in wanted.similarities:
-            try:
-                one = replace(how, backbones=[chosen])
-                found.append(_dependence(sizes, folder, similarity, wanted.settings, one))
-            except BenchError as error:
-                failed[f"{chosen.item.name}, {similarity}"] = str(error)
-    return Outcome(found, failed)
+            of = loading.chosen.item.name, made_by(loading.key("", kind_of(similarity))), similarity
+            for threshold in wanted.settings.thresholds:
+                table.applied(threshold, of)
+
+
+def compare(sizes: Sequence[int], folder: Path, wanted: Auditing, how: Describing) -> Tried[Dependence]:
+    """The audits of the samples in an experiment's folder, by each backbone and similarity."""
+    images = how.read("all", images_of(str(folder / LISTING)))
+    samples = {n: how.read(f"samples of {n:,}", images_of(str(part(folder, n).samples))) for n in sizes}
+
+    def described(loading: Loading, kind: DescriptorKind) -> _Sides:
+        of_models = {n: how.side(loading, f"samples of {n:,}", of, kind) for n, of in samples.items()}
+        return _Sides(how.side(loading, "all images", images, kind), of_models)
+
+    def work(name: str, sides: _Sides, similarity: Similarity) -> Dependence:
+        unreadable = {n: of.unreadable for n, of in samples.items()}
+        return _dependence(name, sides, unreadable, similarity, wanted.settings, folder / THRESHOLDS)
+
+    return by_each(how, wanted.similarities, described, work)
 
 
 def _dependence(
-    sizes: Sequence[int], folder: Path, similarity: Similarity, settings: Settings, how: Describing
+    name: str,
+    sides: _Sides,
+    unreadable: Mapping[int, Mapping[str, str]],
+    similarity: Similarity,
+    settings: Settings,
+    table: Path,
 ) -> Dependence:
-    everything, _ = one_side(str(folder / LISTING), similarity, how)
-    n = min(settings.n_background, len(everything))
-    rows = np.sort(np.random.default_rng(settings.seed).choice(len(everything), n, replace=False))
+    everything = sides.everything
+    rows = drawn(len(everything), settings.n_background, settings.seed)
+    found: list[Calibrated] = []
+    if settings.calibration is None:  # of all images, since few have too few pairs for a rate
+        found = calibrated(name, everything, rows, similarity, settings.thresholds)
+        settings = replace(settings, calibration=Calibration(table, tuple(found)))
     nearest = of_others(rows, everything.descriptors, everything.twins, 1, similarity).scores[:, 0]
-    plain = replace(settings, thresholds=calibrated(settings.thresholds, everything, rows, similarity))
-    models = tuple(_sampled(part(folder, n), everything, n, similarity, plain, how) for n in sizes)
-    return Dependence(
-        how.backbones[0].item.name,
-        similarity,
-        settings.thresholds,
-        len(everything),
-        nearest[np.isfinite(nearest)],
-        models,
+    models = tuple(
+        _sampled(name, generated, everything, n, similarity, settings, unreadable[n])
+        for n, generated in sides.samples.items()
     )
-
-
-def calibrated(
-    asked: Sequence[Threshold], everything: Side, rows: NDArray[np.int64], similarity: Similarity
-) -> tuple[Threshold, ...]:
-    """The thresholds as similarities. Of all images, since few have too few pairs for a rate. Raises as `score_of`."""
-    return tuple(Threshold("score", score_of(threshold, everything, rows, similarity)) for threshold in asked)
+    background = nearest[np.isfinite(nearest)]
+    return Dependence(name, similarity, len(everything), tuple(found), background, models)
 
 
 def _sampled(
-    of: Part, everything: Side, n: int, similarity: Similarity, settings: Settings, how: Describing
+    name: str,
+    generated: Side,
+    everything: Side,
+    n: int,
+    similarity: Similarity,
+    settings: Settings,
+    unreadable: Mapping[str, str],
 ) -> Sampled:
-    generated, unreadable = one_side(str(of.samples), similarity, how)
     seen, fits = first(everything, n), replace(settings, top_k=min(settings.top_k, n))
-    verdict = audit(how.backbones[0].item.name, generated, seen, similarity, fits, is_self=False)
+    verdict = audit(name, generated, seen, similarity, fits, is_self=False)
     nearest = verdict.matches.scores[:, 0]
     unseen = everything.descriptors[n:]
     is_seen = None if n == len(everything) else nearest_is_seen(nearest, generated, unseen, similarity)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +33,7 @@ class Conclusion:
 
 def rows(found: Sequence[Dependence]) -> list[dict[str, Any]]:
     """One per backbone, similarity, number of training images and threshold; what there is not is None."""
-    return [
-        _row(of, model, asked, above) for of in found for model in of.models for asked, above in labelled(of, model)
-    ]
-
-
-def labelled(of: Dependence, model: Sampled) -> Iterator[tuple[str, Above]]:
-    """The shares of a model, and how the threshold of each was asked for."""
-    return zip(map(str, of.asked), model.audited.verdict.above, strict=True)
+    return [_row(of, model, above) for of in found for model in of.models for above in model.audited.verdict.above]
 
 
 def as_csv(table: Sequence[dict[str, Any]]) -> str:
@@ -58,7 +51,7 @@ def conclusions(found: Sequence[Dependence]) -> list[Conclusion]:
         Conclusion(
             of.backbone,
             str(of.similarity),
-            str(asked),
+            few.threshold,
             of.models[0].n_training,
             of.models[-1].n_training,
             few.generated,
@@ -67,9 +60,7 @@ def conclusions(found: Sequence[Dependence]) -> list[Conclusion]:
         )
         for of in found
         if len(of.models) > 1
-        for asked, few, many in zip(
-            of.asked, of.models[0].audited.verdict.above, of.models[-1].audited.verdict.above, strict=True
-        )
+        for few, many in zip(*(of.models[end].audited.verdict.above for end in (0, -1)), strict=True)
     ]
 
 
@@ -83,7 +74,7 @@ def compared(few: Share, many: Share) -> tuple[float, str]:
     return p, FEWER if few.value > many.value else MORE
 
 
-def _row(of: Dependence, model: Sampled, asked: str, above: Above) -> dict[str, Any]:
+def _row(of: Dependence, model: Sampled, above: Above) -> dict[str, Any]:
     best, share, seen = percentiles(model.audited.verdict.best), above.generated, model.is_seen
     return {
         "backbone": of.backbone,
@@ -91,7 +82,7 @@ def _row(of: Dependence, model: Sampled, asked: str, above: Above) -> dict[str, 
         "n_training": model.n_training,
         "n_images": of.n_images,
         "n_generated": share.n,
-        "threshold": asked,
+        "threshold": above.threshold,
         "score": above.score,
         "above": share.k,
         "share": share.value,
