@@ -54,8 +54,10 @@ def _group() -> None:
 def replication(
     images: TrainedOn,
     subsets: Annotated[str, typer.Option(help="Numbers of training images, a model each: 100,300,1000.")],
-    output: Annotated[Path, typer.Option(help="Folder for models, samples, audits and what they come to.")],
-    steps: Steps,
+    output: Annotated[Path, typer.Option(help="Folder for models, samples, audits and what they come to.")] = Path(
+        "results/replication"
+    ),
+    steps: Steps = 20_000,
     resolution: Resolution = 64,
     channels: Channels = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step, sampled at a time, described at a time.")] = 32,
