@@ -200,6 +200,30 @@ def test_the_summary_and_the_figure_say_so_too(experiment: Path) -> None:
     assert Image.open(experiment / "replication.png").width == 2070
 
 
+def test_the_table_of_thresholds_is_that_of_calibrate_and_can_be_given(
+    experiment: Path, photographs: Path, tmp_path: Path
+) -> None:
+    own, again = experiment / "thresholds.csv", tmp_path / "thresholds.csv"
+    options = ("--backbones", "dhash", "--similarities", "global,chunked@4", *LEFT, "--output", again)
+    assert bench("calibrate", "--background", experiment / "images.csv", *options).exit_code == 0
+    assert again.read_bytes() == own.read_bytes()
+    before = (experiment / "replication.csv").read_bytes()
+    assert bench(*arguments(photographs, experiment, "--calibration", again)).exit_code == 0
+    assert (experiment / "replication.csv").read_bytes() == before
+    for n in (3, 12):
+        told = json.loads((experiment / f"subset-{n}/audit/summary.json").read_text())
+        assert told["calibration"] == str(again)
+        assert [above["calibrated"]["score"] for above in told["verdicts"][0]["above"]] == [
+            float(row["score"]) for row in table(own)[:2]
+        ]
+    new = arguments(photographs, tmp_path / "new", "--calibration", again, "--threshold", "fpr:0.2")
+    assert "does not hold fpr:0.2 of dhash, global" in refused(*new)
+    assert "precision:0.9 can't be told from a training set" in refused(
+        *arguments(photographs, tmp_path / "new", "--threshold", "precision:0.9")
+    )
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.fixture(scope="module")
 def planted(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Dependence:
     """Samples of the smallest model are its training images, those of a larger one noise, of the next images unseen."""
