@@ -35,6 +35,8 @@ def everything(
 ) -> list[Path]:
     """All files of an audit of which something came; their paths. Raises OSError.
 
+    The summary comes last: an audit that has it is whole.
+
     argv, device: what it ran as and on. workers: threads that read the images that are shown.
     """
     # matplotlib takes a second to import
@@ -53,12 +55,14 @@ def everything(
         **made_with(),
         "verdicts": [one.verdict.summary for one in outcome.audited],
     }
-    write_json(folder / SUMMARY, summary)
-    paths = [*write_matches(folder, outcome.audited), folder / SUMMARY]
+    for left in (folder / SUMMARY, *folder.glob(".*.tmp")):  # by another audit, by a killed one
+        left.unlink(missing_ok=True)
     drawn = histograms([one.verdict for one in outcome.audited])
-    paths += write_figure(folder, drawn)
+    paths = [*write_matches(folder, outcome.audited), *write_figure(folder, drawn)]
     listed = write_unreadable(folder, outcome.unreadable)
-    return [*paths, *([listed] if listed else []), write_page(folder, outcome, summary, drawn, workers)]
+    paths += [*([listed] if listed else []), write_page(folder, outcome, summary, drawn, workers), folder / SUMMARY]
+    write_json(folder / SUMMARY, summary)
+    return paths
 
 
 def write_matches(folder: Path, audited: Sequence[Audited]) -> list[Path]:
