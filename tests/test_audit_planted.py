@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from datasets.demo._photos import PHOTOS, tiles
+from tests.benchmarks.planted import line
+from tests.conftest import ROOT
 from tests.planted import Plant, first_matches, fractions, hits, meetings
 
 TRAINING = (
@@ -204,3 +206,9 @@ def moved(matches: pd.DataFrame) -> "pd.Series[bool]":
     return matches.apply(
         lambda row: all(abs(sum(row["pasted"][at::2]) - sum(row["origin"][at::2])) > 0.4 for at in (0, 1)), axis=1
     )
+
+
+def test_the_documented_table_is_that_of_the_record() -> None:
+    record = json.loads((ROOT / "results/benchmarks/audit_planted.json").read_text())
+    lines = [line(row) for row in record["rows"] if row["area"] == "all"]
+    assert len(lines) == 20 and "\n".join(lines) in (ROOT / "docs/replication.md").read_text()

@@ -56,6 +56,16 @@ def main() -> None:
         "rows": rows,
     }
     write_json(asked.output, record)
+    print(*(line(row) for row in rows if row["area"] == "all"), sep="\n")
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A row as docs/replication.md has it."""
+    found, above = (f"{row[name]} ({100 * row[name] / row['copies']:.1f})" for name in ("found", "found_above"))
+    alarms = f"{row['false_alarms']} of {row['without_a_match']}"
+    meet = row["regions"] and row["regions"]["meet"]
+    spot = f"{100 * meet['share']:.1f} ({100 * meet['by_chance']:.1f})" if meet else ""
+    return f"| {row['kind']} | {row['similarity']} | {row['copies']} | {found} | {above} | {alarms} | {spot} |"
 
 
 def measured(folder: Path, manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
