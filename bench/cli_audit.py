@@ -67,6 +67,9 @@ def audit(
     wanted = auditing.Wanted(generated, training, tuple(parse_all(similarities)), settings)
     if blocked := next((place for place in (output, *output.parents) if place.is_file()), None):
         raise UsageError(f"can't write to the folder {output}: {blocked} is a file; choose another --output")
+    for images in (generated, training):
+        if Path(images).is_dir() and output.resolve().is_relative_to(Path(images).resolve()):
+            raise UsageError(f"--output {output} lies in {images}, which its figures would join: choose another")
     try:
         where = provenance.resolve_device(device)
         if wanted.of_descriptors:
@@ -77,12 +80,12 @@ def audit(
             with console.counting_each() as progress:
                 how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
                 outcome = auditing.of_images(wanted, how)
+        _show(outcome)
+        if outcome.audited:
+            written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where, workers)
+            console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
-    _show(outcome)
-    if outcome.audited:
-        written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where, workers)
-        console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     if outcome.failed:
         raise typer.Exit(3)
 

@@ -174,7 +174,9 @@ def test_wrong_calls_are_one_sentence(audit: Audit, data: Path, tmp_path: Path) 
         (tmp_path / "same" / name).write_bytes((data / "training/t00.png").read_bytes())
     assert "all training images are the same" in audit("--top-k", 1, training=tmp_path / "same").output
     ran = audit("--top-k", 32)
-    assert ran.exit_code == 3 and "--top-k is 32, but there are 31 training images" in ran.output
+    assert "--top-k is 32, but there are 31 training images" in str(ran.exception)
+    ran = audit("--output", data / "training/deep/out")
+    assert "training, which its figures would join: choose another" in str(ran.exception)
     assert not (tmp_path / "out").exists()
 
 

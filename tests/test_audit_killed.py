@@ -183,7 +183,8 @@ def test_an_audit_stopped_while_it_writes_leaves_whole_files(tmp_path: Path) -> 
     finished(of_descriptors(tmp_path, tmp_path / "never_killed"))
     out = tmp_path / "out"
     for how in (signal.SIGINT, signal.SIGKILL):
-        stopped(of_descriptors(tmp_path, out), how, lambda: list(out.glob(".matches.csv.*.tmp")))
+        told = stopped(of_descriptors(tmp_path, out), how, lambda: list(out.glob(".matches.csv.*.tmp")))
+        assert how is signal.SIGKILL or told.endswith("whole descriptors are kept, and the same command goes on\n")
         # what has its name is whole; without a summary nobody takes it for an audit
         named = {path.name for path in out.iterdir() if path.suffix != ".tmp"}
         assert "matches.parquet" in named and "summary.json" not in named

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,15 @@ def test_the_same_folder_in_another_spelling_is_one_set(spelled: str, sides: Pat
     require_no_self_match(sides, N_TRAINING)
 
 
+def test_the_same_shard_by_another_name_is_one_set(sides: Path) -> None:
+    with tarfile.open(sides / "training.tar", "w") as shard:
+        shard.add(sides / "training", ".")
+    (sides / "link.tar").symlink_to(sides / "training.tar")
+    ran = audit(sides, generated="link.tar", training="training.tar")
+    assert ran.exit_code == 0 and "both sides are the same images: none matches itself" in ran.output, ran.output
+    require_no_self_match(sides, N_TRAINING)
+
+
 @pytest.mark.parametrize("spelled", ["training.npy", "./training.npy", "link.npy"])
 def test_the_same_descriptors_in_another_spelling_are_one_set(spelled: str, sides: Path) -> None:
     (sides / "link.npy").symlink_to(sides / "training.npy")
@@ -97,7 +107,7 @@ def test_one_training_image_is_not_enough(sides: Path) -> None:
 def test_more_matches_than_training_images(sides: Path) -> None:
     for side, form in (("training", "generated"), ("training.npy", "generated.npy")):
         ran = audit(sides, "--top-k", N_TRAINING + 1, training=side, generated=form)
-        assert f"--top-k is {N_TRAINING + 1}, but there are {N_TRAINING} training images" in failed(ran, sides)
+        assert f"--top-k is {N_TRAINING + 1}, but there are {N_TRAINING} training images" in refused(ran, sides)
     ran = audit(sides, "--top-k", 0)
     assert ran.exit_code == 2 and "Invalid value for '--top-k'" in ran.output and not (sides / "out").exists()
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+
+import numpy as np
 
 from bench.audit.describing import Describing, Tried, by_each
-from bench.audit.sides import Side, holds_descriptors, made_from, opened, require_alike
+from bench.audit.sides import AT_ONCE, Side, holds_descriptors, made_from, opened, require_alike
 from bench.audit.verdict import Audited, Settings, audit
 from bench.describe import Loading
 from bench.descriptor import DescriptorKind
@@ -52,11 +53,14 @@ class Outcome:
 
 
 def of_descriptors(wanted: Wanted) -> Outcome:
-    """The audit of descriptors that were made before. Raises as `open_vectors`, `audit` and `require_alike` do."""
+    """The audit of descriptors that were made before.
+
+    Raises as `open_vectors` and `require_alike` do, and UsageError for fewer training images than top_k.
+    """
     require_alike(wanted.generated, wanted.training)
-    training = opened(wanted.training)
-    is_self = _path(wanted.generated) == _path(wanted.training)
-    generated = training if is_self else opened(wanted.generated)
+    training, generated = opened(wanted.training), opened(wanted.generated)
+    _require_enough(len(training), wanted.settings)
+    is_self = _are_same(generated, training)
     name = str(made_from(wanted.training).get("backbone", "descriptors"))
     tried: Tried[Audited] = Tried()
     tried.each(name, wanted.similarities, lambda of: _audited(name, generated, training, of, wanted.settings, is_self))
@@ -66,11 +70,18 @@ def of_descriptors(wanted: Wanted) -> Outcome:
 def of_images(wanted: Wanted, how: Describing) -> Outcome:
     """The audit of images by each backbone; one whose weights are not to be had, or that fails, is told.
 
-    Raises UsageError and DatasetError for images that are not there.
+    Raises UsageError and DatasetError for images that are not there, or fewer training images than top_k.
     """
     sources = {GENERATED: images_of(wanted.generated), TRAINING: images_of(wanted.training)}
+    images = {TRAINING: how.read(TRAINING, sources[TRAINING])}
+    _require_enough(len(images[TRAINING].files), wanted.settings)
     is_self = sources[GENERATED].identity == sources[TRAINING].identity
-    images = {side: how.read(side, sources[side]) for side in ((TRAINING,) if is_self else (GENERATED, TRAINING))}
+    if not is_self:
+        generated = how.read(GENERATED, sources[GENERATED])
+        # the same set has many names: a link, a copy, a column that is named
+        is_self = sorted(generated.sha256.values()) == sorted(images[TRAINING].sha256.values())
+        if not is_self:
+            images = {GENERATED: generated, **images}
 
     def described(loading: Loading, kind: DescriptorKind) -> dict[str, Side]:
         return {side: how.side(loading, side, of, kind) for side, of in images.items()}
@@ -90,5 +101,14 @@ def _audited(
     return Audited(audit(name, generated, training, similarity, settings, is_self), generated, training)
 
 
-def _path(spec: str) -> str:
-    return str(Path(spec).resolve())
+def _require_enough(n_training: int, settings: Settings) -> None:
+    """Before hours of describing."""
+    if settings.top_k > n_training:
+        raise UsageError(f"--top-k is {settings.top_k}, but there are {n_training} training images: choose fewer")
+
+
+def _are_same(generated: Side, training: Side) -> bool:
+    """Whether all descriptors are the same, by whatever name they were read."""
+    a, b = generated.descriptors, training.descriptors
+    starts = range(0, len(training), AT_ONCE)
+    return len(a) == len(b) and all(np.array_equal(a[i : i + AT_ONCE], b[i : i + AT_ONCE]) for i in starts)

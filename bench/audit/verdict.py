@@ -136,11 +136,9 @@ def audit(
 ) -> Verdict:
     """Match the generated images with the training images, and some of these with each other.
 
-    is_self: both are one set, in which no image matches itself or its twins. Raises UsageError for fewer training
-    images than top_k or two different ones, and as `top_k` does.
+    is_self: both are one set, in which no image matches itself or its twins. There are at least top_k
+    training images. Raises UsageError where they are all the same, and as `top_k` does.
     """
-    if settings.top_k > len(training):
-        raise UsageError(f"--top-k is {settings.top_k}, but there are {len(training)} training images: choose fewer")
     if len(np.unique(training.twins)) < 2:
         raise UsageError("all training images are the same: name a folder that holds several")
     whole = training.descriptors
