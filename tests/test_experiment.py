@@ -198,6 +198,9 @@ def test_the_summary_and_the_figure_say_so_too(experiment: Path) -> None:
         ".csv", ".json", ".txt", ".pdf", ".png", ".svg"
     }  # fmt: skip
     assert Image.open(experiment / "replication.png").width == 2070
+    caption = (experiment / "examples.txt").read_text()
+    assert "The first 10 samples of each model" in caption and "by dhash, global, with their similarity" in caption
+    assert Image.open(experiment / "examples.png").width == 2070
 
 
 def test_the_table_of_thresholds_is_that_of_calibrate_and_can_be_given(

@@ -10,6 +10,7 @@ from bench.audit import run
 from bench.audit import write as auditing
 from bench.audit.calibration import Calibration
 from bench.audit.describing import Tried
+from bench.experiment.examples import examples
 from bench.experiment.figure import replication
 from bench.experiment.folder import THRESHOLDS, part
 from bench.experiment.make import Generating
@@ -55,7 +56,9 @@ def everything(
         "finished": provenance.now(),
     }
     write_json(folder / SUMMARY, told)
-    return [*tables, folder / SUMMARY, *auditing.write_figure(folder, replication(outcome.found))]
+    figures = (replication(outcome.found), examples(outcome.found[0]))
+    written = [path for drawn in figures for path in auditing.write_figure(folder, drawn)]
+    return [*tables, folder / SUMMARY, *written]
 
 
 def _settings(wanted: Auditing) -> dict[str, Any]:
