@@ -51,6 +51,20 @@ def test_a_dataset_in_ten_lines(photo: Path, tmp_path: Path) -> None:
     assert [record.body["dataset"][name] for name in ("n_queries", "n_database", "n_pairs")] == [2, 4, 4]
 
 
+def test_the_table_of_thresholds_is_that_of_the_record() -> None:
+    def number(text: str, form: str) -> str:
+        return format(float(text), form) if text else ""
+
+    lines = [
+        f"| {row['backbone']} | {row['similarity']} | {row['threshold']} | "
+        f"{number(row['score'], '.4f') or 'never reached'} | {number(row['fpr'], '.2g')} | "
+        f"{number(row['precision'], '.3f')} | {number(row['recall'], '.3f')} |"
+        for row in csv.DictReader((ROOT / "results/reference/calibration/thresholds.csv").open())
+        if row["backbone"] in ("efficientnet_lite0", "pdq")
+    ]
+    assert len(lines) == 12 and "\n".join(lines) in (ROOT / "docs/calibration.md").read_text()
+
+
 RUNS = [("demo", 2, 2), ("real", 8, 4)]
 
 
