@@ -65,6 +65,8 @@ def calibrate(
     load_plugins(plugin)
     if output.suffix != ".csv" or output.is_dir():
         raise UsageError(f"--output {output} is no .csv file: name one")
+    if blocked := next((place for place in output.parents if place.is_file()), None):
+        raise UsageError(f"can't write {output}: {blocked} is a file; choose another --output")
     wanted = calibrating.Wanted(
         background,
         tuple(chosen.item for chosen in plugins.datasets.select(datasets)) if datasets else (),

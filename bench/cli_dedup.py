@@ -41,7 +41,7 @@ def dedup(
     """Find clusters of near-copies in a set of images: what is repeated there is what a generator learns by heart."""
     from bench import console, plugins, provenance
     from bench.audit.apart import Apart, drawn
-    from bench.audit.calibration import Calibration, applied
+    from bench.audit.calibration import Calibration, applied, require_known
     from bench.audit.describing import Describing, one_side
     from bench.audit.duplicates import clusters
     from bench.audit.sides import holds_descriptors, made_from
@@ -54,6 +54,8 @@ def dedup(
     keep_freed_memory()
     load_plugins(plugin)
     parsed, wanted = Similarity.parse(similarity), Threshold.parse(threshold)
+    table = Calibration.read(calibration) if calibration else None
+    require_known([wanted], table)
     chosen = plugins.backbones.select(backbone)
     if len(chosen) > 1:
         raise UsageError(f"'{backbone}' is {len(chosen)} backbones: name one")
@@ -66,7 +68,6 @@ def dedup(
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
     name = str(made_from(images).get("backbone", "descriptors")) if holds_descriptors(images) else chosen[0].item.name
     rows = drawn(len(side), background, seed)
-    table = Calibration.read(calibration) if calibration else None
     (of,) = applied([wanted], (name, side.made_by, parsed), table, lambda: Apart.of(side, rows, parsed))
     score = of.score
     found = clusters(side.descriptors, score, parsed)

@@ -94,7 +94,7 @@ def replication(
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings as AuditSettings
     from bench.experiment import make, write
-    from bench.experiment.replication import Auditing, available, compare
+    from bench.experiment.replication import Auditing, available, compare, require_rates
     from bench.generate import extra
     from bench.generate.learner import Settings as TrainSettings
     from bench.generate.sample import Settings as SampleSettings
@@ -140,6 +140,7 @@ def replication(
     sizes = make.sizes_of(subsets, len(source.images))
     wanted = make.Generating(source, sizes, training, checkpoint_every, sampling)
     make.require_possible(wanted, output)
+    require_rates(auditing, len(source.images))
     try:
         with console.counting_each() as progress:
             how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)

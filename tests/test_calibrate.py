@@ -128,7 +128,10 @@ def test_rates_are_those_of_all_pairs(
         assert (apart > score).mean() <= float(row["fpr"]) <= (apart > score - 2 / BINS - 1e-6).mean()
         assert float(row["precision"]) == pytest.approx(is_copy[over].mean())
         assert float(row["recall"]) == pytest.approx(is_copy[over].sum() / is_copy.sum())
-        assert (int(row["n_background_pairs"]), int(row["n_copies"])) == (apart.size, is_copy.sum())
+        assert (int(row["n_background_pairs"]), int(row["n_copies"])) == (apart.size // 2, is_copy.sum())
+    # pairs of such short descriptors are at 0.5, and not above it
+    assert float(told["0.5"]["fpr"]) == (apart > 0.5).mean()
+    assert spec == "global" or (apart > 0.5).mean() < (apart >= 0.5).mean()
     assert float(told["fpr:0.02"]["fpr"]) <= 0.02 < (apart > float(told["fpr:0.02"]["score"]) - 4 / BINS).mean()
     # no lower threshold finds more copies at that precision
     score = float(told["precision:0.6"]["score"])
@@ -146,6 +149,14 @@ def test_the_table_is_read_back_as_it_was(table: Path) -> None:
     assert len(read.rows) == len(SIMILARITIES) * len(THRESHOLDS)
     about = json.loads(table.with_suffix(".json").read_text())
     assert about["background"].endswith("tiles") and about["seed"] == 0 and about["packages"]["numpy"]
+
+
+def test_a_table_that_a_spreadsheet_saved_is_the_same(table: Path) -> None:
+    saved = table.parent / "saved.csv"
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    turned = "\r\n".join(",".join(reversed(line)) for line in lines).replace("fpr:0.02", "fpr:2e-2")
+    saved.write_text(turned + "\r\n", encoding="utf-8-sig", newline="")
+    assert Calibration.read(saved).rows == Calibration.read(table).rows
 
 
 def audit(tiles: Path, output: Path, *options: object) -> Result:
@@ -194,9 +205,21 @@ def test_what_the_table_does_not_say_is_refused(table: Path, tiles: Path, tmp_pa
     made_by = rows(table)[0]["made_by"]
     assert "does not hold fpr:0.01 of dhash, global: `calibrate` it too" in told(text, "--threshold", "fpr:0.01")
     assert "with other weights or another preprocessing" in told(text.replace(made_by, "other"))
-    assert "never reached precision:0.6" in told(text.replace(score, ""), "--threshold", "precision:0.6")
+    fpr = next(row["fpr"] for row in rows(table) if row["threshold"] == "precision:0.6")
+    never = text.replace(f"precision:0.6,{score},{fpr}", "precision:0.6,,")
+    assert "never reached precision:0.6" in told(never, "--threshold", "precision:0.6")
     assert "is not a table of thresholds (its columns are not" in told("a,b\n1,2\n")
-    assert f"its score of dhash, global is '{score}x'" in told(text.replace(score, f"{score}x"))
+    for wrong in ("x", "nan", "inf", "-inf"):
+        changed = text.replace(f"precision:0.6,{score}", f"precision:0.6,{wrong}")
+        assert f"the score of line 4 is '{wrong}'" in told(changed)
+    first, second, *_ = text.splitlines()
+    assert "line 2 has not 10 cells" in told(f"{first}\n{second},more\n")
+    assert "line 2 has not 10 cells" in told(f"{first}\n{second.rpartition(',')[0]}\n")
+    assert "has two rows of dhash, global, 0.5: remove one" in told(f"{first}\n{second}\n{second}\n")
+    assert "line 2 lacks a number" in told(f"{first}\ndhash,global,0.5,0.5,,,,,,x\n")
+    assert "there is no threshold 'many'" in told(text.replace("fpr:0.02", "many"))
+    missing = audit(tiles, tmp_path / "out", "--calibration", tmp_path / "nowhere.csv")
+    assert missing.exception.exit_code == 2 and "No such file" in str(missing.exception)
     ran = audit(tiles, tmp_path / "out", "--threshold", "precision:0.6", "--similarities", "global")
     assert ran.exit_code != 0 and "`calibrate` it, and give --calibration" in str(ran.exception)
 
@@ -219,9 +242,16 @@ def test_wrong_calls_are_one_sentence(tiles: Path, small: Path, tmp_path: Path) 
         calibrate(tiles, output, "--threshold", "precision:0.9").exception
     )
     assert "is no .csv file" in str(calibrate(tiles, tmp_path / "folder").exception)
+    (tmp_path / "file").write_text("")
+    assert "file is a file; choose another --output" in str(calibrate(tiles, tmp_path / "file/t.csv").exception)
+    (tmp_path / "one").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "one" / name).write_bytes((tiles / "t00.png").read_bytes())
+    ran = calibrate(tmp_path / "one", output, "--threshold", "0.5")
+    assert ran.exit_code == 3 and "there are no two different images" in ran.output
     assert "is no set of copies" in str(calibrate(tiles, output, "--datasets", f"folder:{tiles.parent}").exception)
     ran = calibrate(tiles, output, "--threshold", "fpr:1e-9", "--similarities", "global")
-    assert ran.exit_code == 3 and "can't be told from 928 pairs of different images" in ran.output
+    assert ran.exit_code == 3 and "can't be told from 464 pairs of different images" in ran.output
     assert not output.exists()
 
 
@@ -247,7 +277,7 @@ def test_a_precision_that_is_never_reached(tiles: Path, photo: Path, tmp_path: P
 
 
 def test_rates_beyond_the_edges() -> None:
-    apart = Apart(np.linspace(-1, 1, 5), np.array([10, 8, 3, 1]))
+    apart = Apart(np.linspace(-1, 1, 5), np.array([10, 8, 3, 1]), 10)
     assert [apart.rate(score) for score in (-2, -1, -0.5, 0.2, 0.5, 0.9, 1, 3)] == [1, 1, 0.8, 0.3, 0.1, 0.1, 0, 0]
     assert (apart.score(0.1), apart.score(0.3), apart.score(0.85)) == (0.5, 0, -0.5)
     with pytest.raises(UsageError, match=r"fpr:0\.01 can't be told from 10 pairs"):

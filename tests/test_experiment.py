@@ -224,6 +224,9 @@ def test_the_table_of_thresholds_is_that_of_calibrate_and_can_be_given(
     assert "precision:0.9 can't be told from a training set" in refused(
         *arguments(photographs, tmp_path / "new", "--threshold", "precision:0.9")
     )
+    assert "fpr:0.01 can't be told from 66 pairs of different images" in refused(
+        *arguments(photographs, tmp_path / "new", "--threshold", "fpr:0.01")
+    )
     assert not (tmp_path / "new").exists()
 
 

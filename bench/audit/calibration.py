@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from bench.audit.apart import Apart
 from bench.audit.thresholds import Threshold
-from bench.errors import UsageError
+from bench.errors import UsageError, told
 from bench.files import write_text
 from bench.similarity import Similarity
 
@@ -66,15 +67,20 @@ class Calibration:
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
-        """Raises UsageError where the file is no such table, OSError where it can't be read."""
+        """Raises UsageError where the file can't be read, or is no such table."""
         try:
-            with path.open(newline="", encoding="utf-8") as stream:
-                table = csv.DictReader(stream)
-                if tuple(table.fieldnames or ()) != _COLUMNS:
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                table = csv.DictReader(stream, strict=True)
+                if set(table.fieldnames or ()) != set(_COLUMNS):
                     raise ValueError(f"its columns are not {', '.join(_COLUMNS)}")
-                return cls(path, tuple(Calibrated(**{name: _value(name, row) for name in _COLUMNS}) for row in table))
-        except (ValueError, csv.Error) as error:
-            raise UsageError(f"{path} is not a table of thresholds ({error}): make it by `calibrate`") from error
+                rows = tuple(_row(row, table.line_num) for row in table)
+        except (OSError, ValueError, csv.Error) as error:
+            why = told(error) if isinstance(error, OSError) else str(error)
+            raise UsageError(f"{path} is not a table of thresholds ({why}): make it by `calibrate`") from error
+        known = [(row.backbone, row.similarity, row.threshold) for row in rows]
+        if repeated := next((key for key in known if known.count(key) > 1), None):
+            raise UsageError(f"{path} has two rows of {', '.join(repeated)}: remove one")
+        return cls(path, rows)
 
     def find(self, backbone: str, made_by: str, similarity: Similarity, threshold: Threshold) -> Calibrated | None:
         """What the table says. Raises UsageError where it is of descriptors that were made in another way."""
@@ -133,11 +139,23 @@ def require_known(thresholds: Sequence[Threshold], calibration: Calibration | No
         raise UsageError(f"{at} can't be told from a training set: `calibrate` it, and give --calibration")
 
 
-def _value(name: str, row: Mapping[str, str]) -> Any:
-    text = row[name]
+def _row(row: Mapping[str, str | None], line: int) -> Calibrated:
+    if None in row or None in row.values():
+        raise ValueError(f"line {line} has not {len(_COLUMNS)} cells")
+    found = {name: _value(name, row[name] or "", line) for name in _COLUMNS}
+    found["threshold"] = str(Threshold.parse(found["threshold"]))
+    if found["n_background_pairs"] is None or (found["fpr"] is None) != (found["score"] is None):
+        raise ValueError(f"line {line} lacks a number")
+    return Calibrated(**found)
+
+
+def _value(name: str, text: str, line: int) -> Any:
     if name not in _READ:
         return text
     try:
-        return _READ[name](text) if text else None
+        value = _READ[name](text) if text else None
     except ValueError:
-        raise ValueError(f"its {name} of {row['backbone']}, {row['similarity']} is '{text}'") from None
+        value = math.nan
+    if value is not None and not (math.isfinite(value) and (name == "score" or value >= 0)):
+        raise ValueError(f"the {name} of line {line} is '{text}'")
+    return value

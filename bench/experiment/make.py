@@ -72,11 +72,11 @@ def make(wanted: Generating, folder: Path, workers: int, on_progress: Progress) 
     Raises ImageError for an image that can't be read, UsageError where images that are there are others, and as `train`
     and `sample` do.
     """
-    for n in wanted.sizes:
-        part(folder, n).path.mkdir(parents=True, exist_ok=True)
     images = nested(wanted.source, None, wanted.training.seed).images
     side = wanted.training.resolution
     seen = pixels(images, side, workers, partial(on_progress, "images"))
+    for n in wanted.sizes:  # first of all, by them the folder is known as an experiment's
+        part(folder, n).path.mkdir(parents=True, exist_ok=True)
     _write_lists(folder, _written(folder / IMAGES, images, seen), wanted.sizes)
     for n in wanted.sizes:
         one = part(folder, n)

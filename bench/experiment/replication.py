@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audit.apart import drawn
+from bench.audit.apart import drawn, require_enough
 from bench.audit.calibrate import calibrated
 from bench.audit.calibration import Calibrated, Calibration
 from bench.audit.describing import Describing, Tried, by_each
@@ -92,6 +92,15 @@ def available(how: Describing, wanted: Auditing) -> tuple[Describing, Mapping[st
             if chosen.explicit or len(without) == len(how.backbones):
                 raise
     return replace(how, backbones=[chosen for chosen in how.backbones if chosen.item.name not in without]), without
+
+
+def require_rates(wanted: Auditing, n_images: int) -> None:
+    """Raises UsageError where so many images have too few pairs for a rate that no table tells."""
+    n = min(wanted.settings.n_background, n_images)
+    n_pairs = n * (n_images - 1) - n * (n - 1) // 2
+    for threshold in wanted.settings.thresholds:
+        if threshold.kind == "fpr" and wanted.settings.calibration is None:
+            require_enough(threshold.value, n_pairs)
 
 
 def _require_calibrated(loading: Loading, wanted: Auditing) -> None:
