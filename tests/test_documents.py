@@ -65,6 +65,20 @@ def test_the_table_of_thresholds_is_that_of_the_record() -> None:
     assert len(lines) == 12 and "\n".join(lines) in (ROOT / "docs/calibration.md").read_text()
 
 
+def test_the_table_of_replication_is_that_of_the_record() -> None:
+    def percent(text: str) -> str:
+        return f"{100 * float(text):.1f}"
+
+    lines = [
+        f"| {row['backbone']} | {row['threshold']} | {int(row['n_training']):,} | {percent(row['share'])} "
+        f"({percent(row['low'])} to {percent(row['high'])}) | {percent(row['background_share'])} | "
+        f"{float(row['p50']):.3f} | {percent(row['nearest_is_seen_share'])} | {percent(row['chance'])} |"
+        for row in csv.DictReader((ROOT / "results/reference/replication/replication.csv").open())
+        if row["similarity"] == "global"
+    ]
+    assert len(lines) == 12 and "\n".join(lines) in (ROOT / "docs/replication.md").read_text()
+
+
 RUNS = [("demo", 2, 2), ("real", 8, 4)]
 
 
