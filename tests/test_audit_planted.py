@@ -33,12 +33,12 @@ FOUND = {
 }
 #: So many are above the threshold; of unrelated images so many at most, of 33.
 ABOVE = {
-    "global": ({"whole": 12, "object": 9, "patch": 10}, 6),
-    "chunked@tokens": ({"whole": 12, "object": 7, "patch": 7}, 10),
-    "cross@tokens": ({"whole": 12, "object": 2, "patch": 6}, 7),
-    "cross@tokens[norm=chunk]": ({"whole": 12, "object": 4, "patch": 9}, 1),
+    "global": ({"whole": 12, "object": 10, "patch": 11}, 6),
+    "chunked@tokens": ({"whole": 12, "object": 9, "patch": 9}, 8),
+    "cross@tokens": ({"whole": 12, "object": 6, "patch": 9}, 11),
+    "cross@tokens[norm=chunk]": ({"whole": 12, "object": 5, "patch": 10}, 1),
 }
-THRESHOLD = "fpr:0.01"
+THRESHOLD = "fpr:0.02"
 #: Sides of the images, and of the square that is copied; a network that reads the middle square sees all of that.
 LONG, SHORT, COPIED = 280, 224, 140
 
