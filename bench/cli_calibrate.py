@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli_audit_options import BACKBONES, SIMILARITIES, Backbones, Similarities
 from bench.cli_options import (
     WORKERS,
     AllowCode,
@@ -33,8 +34,8 @@ def calibrate(
     datasets: Annotated[
         str, typer.Option(help="Sets of known copies as `run` takes them, such as synthetic or pairs:DIR.")
     ] = "",
-    backbones: Annotated[str, typer.Option(help="As `run` takes them.")] = "sscd,dino,swin",
-    similarities: Annotated[str, typer.Option(help="Several; see `list similarities`.")] = "global,chunked@16",
+    backbones: Backbones = BACKBONES,
+    similarities: Similarities = SIMILARITIES,
     pairs_of: Annotated[int, typer.Option(min=2, help="Images of the background whose pairs are looked at.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the images that are drawn for it.")] = 0,
     device: Device = "auto",

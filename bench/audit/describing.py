@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from bench.audit.sides import Images, Side, holds_descriptors, made_by, opened, readable
@@ -125,7 +126,7 @@ def by_each(
             for kind in dict.fromkeys(map(kind_of, similarities)):
                 sides = described(loading, kind)
                 of_kind = [similarity for similarity in similarities if kind_of(similarity) == kind]
-                tried.each(name, of_kind, lambda similarity: work(name, sides, similarity))  # noqa: B023 - called at once
+                tried.each(name, of_kind, partial(work, name, sides))
         except WeightsUnavailable as error:
             (tried.failed if chosen.explicit else tried.unavailable)[name] = str(error)
         except BenchError as error:
