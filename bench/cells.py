@@ -76,7 +76,8 @@ def descriptor_key(
     files = {
         chosen.source,
         *(ROOT / "backbones").glob("_*.py"),
-        *(ROOT / "bench" / name for name in ("images.py", "extract.py", "descriptor.py")),
+        *(ROOT / "bench" / "images").glob("*.py"),
+        *(ROOT / "bench" / name for name in ("extract.py", "descriptor.py")),
     }
     files |= {Path(inspect.getfile(c)) for c in type(backbone).__mro__ if c.__module__ not in ("abc", "builtins")}
     return {

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from bench.sources import Source
 
+Alpha = Literal["white", "black", "drop"]
+Colour = Literal["ignored", "managed"]
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -34,6 +37,8 @@ class Preprocess:
     crop: side in pixels of the central square kept after resizing, or None.
     mean, std: per channel, for values scaled to 0..1; None leaves the pixels as uint8.
     draft: a JPEG much larger than `size` may be scaled by libjpeg while it is decoded (`bench.images.DRAFT_MARGIN`).
+    alpha: the colour that a transparent image is laid on; "drop" takes the colours under the transparency as they are.
+    colour: "managed" converts an image by its ICC profile to sRGB; "ignored" takes its numbers as they are.
     """
 
     resize: Literal["short", "squash", "letterbox", "none"] = "short"
@@ -43,6 +48,8 @@ class Preprocess:
     mean: tuple[float, float, float] | None = IMAGENET_MEAN
     std: tuple[float, float, float] | None = IMAGENET_STD
     draft: bool = False
+    alpha: Alpha = "white"
+    colour: Colour = "ignored"
 
 
 #: Pixels as they are, uint8 at native size: for descriptors that do their own scaling.

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bench.errors import ImageError
+from bench.images.formats import SUFFIXES as SUFFIXES
 from bench.interfaces import IMAGENET_MEAN, Box, Preprocess
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ Image.MAX_IMAGE_PIXELS = None  # pillow's own limit warns from half of it on, wi
 #: of 0.4 to 16 megapixels, resized to 224 or 256, an image's pixels changed by at most 0.32 of 255 in the mean and by 7
 #: at worst, and EfficientNet-Lite0's descriptors had a cosine of 0.998 or more to the exact ones.
 DRAFT_MARGIN = 3
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 
 
 def decode(path: Path, box: Box | None = None, preprocess: Preprocess | None = None) -> Image.Image:
