@@ -1,16 +1,26 @@
 """Errors that a person can act on: one sentence saying what is wrong, where, and what to do."""
 
+import os
+
+from bench.names import printable
+
 
 class BenchError(Exception):
-    """Base of every expected error; the command line prints its sentence without a traceback."""
+    """Base of every expected error; the command line prints its sentence without a traceback.
+
+    As text it is one line that can be printed, whatever the names in it.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 def told(error: OSError) -> str:
     """What the system refused, where, and what to do, such as for a full disk."""
-    place = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{place}; mend this and run the same command again"
+    place = f": {os.fsdecode(error.filename)}" if error.filename else ""
+    return printable(f"{error.strerror or error}{place}; mend this and run the same command again")
 
 
 class UsageError(BenchError):

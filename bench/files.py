@@ -1,14 +1,18 @@
 """Files that are either whole or not there, and hashes of files."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from bench.names import encoded
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -56,8 +60,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_atomic(path, lambda stream: stream.write(text.encode()))
+    """Write UTF-8 text atomically; what UTF-8 can't hold, a byte of a name that isn't UTF-8, is written escaped."""
+    write_atomic(path, lambda stream: stream.write(encoded(text)))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -71,7 +75,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
+    """Hexadecimal sha256 of a file's bytes.
+
+    Raises OSError where the file can't be read, also for a FIFO, a socket or a device, which is not opened.
+    """
+    if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -82,8 +91,8 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Hexadecimal sha256 of UTF-8 text."""
-    return sha256_bytes(text.encode())
+    """Hexadecimal sha256 of UTF-8 text, of any name as well."""
+    return sha256_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def _umask() -> int:
