@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench import images
 from bench.errors import DescriptorError, ImageError
-from bench.extract import extract
+from bench.extract import Extraction, extract
 from bench.interfaces import NATIVE, Descriptors, ImageFile, Preprocess
 
 
@@ -99,7 +99,7 @@ def test_a_wrong_answer_of_a_model_is_told(answer: torch.Tensor, told: str, tmp_
     for file in files:
         Image.new("RGB", (4, 4)).save(file.path)
     with pytest.raises(DescriptorError, match=told):
-        extract(Answer(answer), NATIVE, files, 2, 1, keep=lambda rows: None)
+        extract(Answer(answer), files, Extraction(NATIVE, 2, 1), keep=lambda rows: None)
 
 
 class Corner:
@@ -122,7 +122,9 @@ def test_extraction_keeps_the_order_of_images_of_any_shape(batch_size: int, work
         files.append(ImageFile(str(number), path))
     seen: list[int] = []
     found: list[list[float]] = []
-    speed = extract(Corner(), NATIVE, files, batch_size, workers, lambda rows: found.extend(rows.tolist()), seen.append)
+    speed = extract(
+        Corner(), files, Extraction(NATIVE, batch_size, workers), lambda rows: found.extend(rows.tolist()), seen.append
+    )
     assert found == [[n, 2 * n, 3 * n, 4 + n % 2, 5 + n % 3] for n in range(20)]
     assert seen[-1] == 20 and seen == sorted(seen) and speed.n_images == 20 and speed.images_per_s > 0
 
@@ -146,7 +148,7 @@ def test_decoding_threads_step_aside_and_the_process_does_not(tmp_path: Path) ->
             return str(tmp_path / "image.png")
 
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    extract(Corner(), NATIVE, [ImageFile("a", Watched("x"))], 1, 1, lambda rows: None)
+    extract(Corner(), [ImageFile("a", Watched("x"))], Extraction(NATIVE, 1, 1), lambda rows: None)
     assert seen == {19} and os.getpriority(os.PRIO_PROCESS, 0) == before
 
 

@@ -1,11 +1,22 @@
 """The image formats that are read, by content and not by suffix, and the opening of a file as one of them."""
 
+import stat
+import struct
+import threading
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
-#: Names that pillow gives the formats. No decoder among them starts a program, and no other one is tried.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM")
+from bench.errors import ImageError
+from bench.images.notices import name_of
+from bench.images.refusal import Unsupported, named
+
+#: Names of Pillow's decoders; that of JPEG reads MPO as well. None of them starts a program, and no other one is tried.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM")
 #: A TGA file need not have a signature, so that it is known by its suffix alone.
 TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})
 #: A file with one of these counts as an image whatever it holds; a file with another one where its content is an image.
@@ -13,6 +24,45 @@ SUFFIXES = TGA_SUFFIXES | {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 }
+#: Pillow's own limit, twice its MAX_IMAGE_PIXELS; so many pixels take over half a gigabyte.
+MAX_PIXELS = 178_956_970
+
+# Pillow warns from half of its limit on; the limit itself is an error.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+_HEADER = 32
+#: Opening a GIF file allocates as much as its first frame, so that only one is opened at a time.
+_one_gif = threading.Lock()
+
+
+def opened(source: Path | IO[bytes]) -> ImageFile:
+    """Open an image file, or a binary stream that can seek, as one of FORMATS; its pixels are not decoded yet.
+
+    A file with a suffix of TGA_SUFFIXES may be a TGA file as well.
+
+    Returns:
+        Pillow's image of at most MAX_PIXELS pixels, to be used as a context.
+
+    Raises:
+        ImageError: naming the file, where it is missing, no regular file, of another format, or too large.
+    """
+    with named(name_of(source)):
+        if isinstance(source, Path):
+            _require_regular(source)
+        formats = (*FORMATS, "TGA") if isinstance(source, Path) and source.suffix.lower() in TGA_SUFFIXES else FORMATS
+        header = _header(source)
+        _require_size(_webp_size(header), source)
+        with _one_gif if header.startswith(b"GIF8") else nullcontext():
+            file = _opened(source, formats)
+            if file.format == "GIF":
+                file.dispose = None  # type: ignore[attr-defined]
+        try:
+            _require_size(file.size, source)
+        except ImageError:
+            file.close()
+            raise
+        return file
 
 
 def is_image(path: Path) -> bool:
@@ -20,7 +70,94 @@ def is_image(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
-        with Image.open(path, formats=FORMATS):
+        with opened(path):
             return True
-    except Exception:  # noqa: BLE001
+    except ImageError:
         return False
+
+
+def _require_regular(path: Path) -> None:
+    kind = stat.S_IFMT(path.stat().st_mode)
+    if kind != stat.S_IFREG:
+        raise Unsupported(f"it is {_KINDS.get(kind, 'a device')} and no file", "replace it or leave it out")
+
+
+def _header(source: Path | IO[bytes]) -> bytes:
+    if isinstance(source, Path):
+        with source.open("rb") as stream:
+            return stream.read(_HEADER)
+    source.seek(0)
+    header = source.read(_HEADER)
+    source.seek(0)
+    return header
+
+
+def _opened(source: Path | IO[bytes], formats: tuple[str, ...]) -> ImageFile:
+    try:
+        return Image.open(source, formats=formats)
+    except UnidentifiedImageError as error:
+        raise Unsupported(_why_not(source, formats), "replace it or leave it out") from error
+    except Image.DecompressionBombError:
+        _require_size(_size(source, formats), source)
+        raise
+
+
+def _why_not(source: Path | IO[bytes], formats: tuple[str, ...]) -> str:
+    """Why no format took the file: Pillow keeps the reason of the one that its signature names to itself."""
+    for name in _candidates(source, formats):
+        try:
+            _parsed(source, name)
+        except Exception as error:  # noqa: BLE001
+            from bench.images.tiff import stated
+
+            detail = stated(source) if name == "TIFF" else ""
+            return f"cannot identify image file: as {name}, {str(error) or type(error).__name__}{detail}"
+    return f"cannot identify image file: it is none of {', '.join(formats)}"
+
+
+def _size(source: Path | IO[bytes], formats: tuple[str, ...]) -> tuple[int, int]:
+    """Width and height as the file's header states them, (0, 0) where it cannot be parsed."""
+    for name in _candidates(source, formats):
+        try:
+            return _parsed(source, name).size
+        except Exception:  # noqa: BLE001
+            continue
+    return 0, 0
+
+
+def _candidates(source: Path | IO[bytes], formats: tuple[str, ...]) -> list[str]:
+    """The formats among `formats` whose signature the file has."""
+    header, found = _header(source), []
+    for name in formats:
+        accept = Image.OPEN[name][1] if name in Image.OPEN else None
+        try:
+            if accept is not None and accept(header) is True:
+                found.append(name)
+        except (struct.error, IndexError):  # a header cut short
+            continue
+    return found
+
+
+def _parsed(source: Path | IO[bytes], name: str) -> ImageFile:
+    factory = Image.OPEN[name][0]
+    if not isinstance(source, Path):
+        source.seek(0)
+        return factory(source, "")
+    with source.open("rb") as stream:
+        return factory(stream, "")
+
+
+def _webp_size(header: bytes) -> tuple[int, int]:
+    """The canvas of an extended WebP file, which is allocated as it is opened; (0, 0) for any other file."""
+    if header[:4] != b"RIFF" or header[8:16] != b"WEBPVP8X":
+        return 0, 0
+    return int.from_bytes(header[24:27], "little") + 1, int.from_bytes(header[27:30], "little") + 1
+
+
+def _require_size(size: tuple[int, int], source: Path | IO[bytes]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"the image {name_of(source)} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are "
+            "decoded: scale it down or leave it out"
+        )
