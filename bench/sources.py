@@ -1,21 +1,22 @@
 """Where images come from: any folder, a list, the database of a dataset, webdataset shards, parquet files."""
 
-import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from bench import plugins
+from bench import image_lists, plugins
 from bench.errors import DatasetError, UsageError
-from bench.files import sha256_file
-from bench.images import SUFFIXES
 from bench.interfaces import Dataset, ImageFile
-from bench.listing import files_below
+from bench.listing import Listing as Listing
+from bench.listing import counted, files_below, listed_below, to_be_read, together
+from bench.names import escaped
+from bench.tar_members import TARS
 from bench.unpacking import absolute, unpacked
 
-TAR, PARQUET, CSV = ".tar", ".parquet", ".csv"
+PARQUET, CSV = ".parquet", ".csv"
 
 
 @dataclass(frozen=True)
@@ -23,81 +24,86 @@ class Source:
     """Images to make or fit something of. identity: the path, or the dataset's identity."""
 
     identity: str
-    read: Callable[[], Sequence[ImageFile]]
+    read: Callable[[], Listing]
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What the source holds, listed and unpacked once."""
+        return self.read()
 
     @cached_property
     def images(self) -> Sequence[ImageFile]:
-        """Each with an id of its own; unpacked where they are not yet. Raises DatasetError where there are none."""
-        images = self.read()
-        if not images:
-            raise DatasetError(f"{self.identity} holds no images: name a folder, a dataset or shards that do")
-        return images
+        """Each with an id of its own; unpacked where they are not yet.
+
+        Raises DatasetError where there are none, with the reason where what there is can't be read.
+        """
+        if not self.listing.images:
+            raise DatasetError(self._nothing())
+        return self.listing.images
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Id -> reason, one sentence, of what is known not to be readable before it is decoded."""
+        return self.listing.unreadable
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many files are no images, by lower-case suffix."""
+        return self.listing.skipped
+
+    def _nothing(self) -> str:
+        if reasons := list(self.unreadable.values()):
+            more = f"; {len(reasons) - 1:,} more can't be read" if len(reasons) > 1 else ""
+            return f"{reasons[0]}{more}"
+        there = f" but {counted(self.skipped)}" if self.skipped else ""
+        return f"{self.identity} holds no images{there}: name a folder, a dataset or shards that do"
 
 
 def images_of(spec: str) -> Source:
     """The images that `spec` names.
 
     It is a folder (all images below it, or else the shards below it); shards as `x.tar`, `x-{0000..0009}.tar`, `*.tar`,
-    or the same of parquet files, several with commas between, with `#COLUMN` behind where the images stand in a column
-    of another name; a list `x.csv` of paths, as `bench generate train` leaves it; or a dataset, of which it is the
-    database. Raises UsageError, a sentence that begins with the spec,
-    where it is none of them.
+    compressed ones such as `x.tar.gz`, or the same of parquet files, several with commas between, with `#COLUMN` behind
+    where the images stand in a column of another name; a list `x.csv` of paths, as `bench generate train` leaves it; or
+    a dataset, of which it is the database. Raises UsageError, a sentence that begins with the spec, where it is none of
+    them.
     """
     path, _, column = (spec, "", "") if _is_there(spec) else spec.partition("#")
     if _is_there(path) and Path(path).is_dir():
         return Source(_identity([Path(path).resolve()], column), partial(_in_folder, Path(path), column))
-    if path.lower().endswith(TAR) and column:
+    if path.lower().endswith(TARS) and column:
         raise UsageError(f"'{spec}' names a column, but a .tar has none: leave out #{column}")
-    if path.lower().endswith((TAR, PARQUET)):
+    if path.lower().endswith((*TARS, PARQUET)):
         named = [absolute(Path(part)) for part in _parts(path)]
-        return Source(_identity(named, column), partial(_in_shards, _shards(path), column))
+        return Source(_identity(named, column), partial(unpacked, _shards(path), column))
     if path.lower().endswith(CSV):
         if not _is_there(path):
             raise UsageError(f"'{spec}' is a list of images, but there is no such file: correct it")
-        return Source(_identity([absolute(Path(path))], column), partial(_in_list, Path(path), column or "path"))
+        return Source(
+            _identity([absolute(Path(path))], column), partial(image_lists.read, Path(path), column or "path")
+        )
     return _of_dataset(spec)
 
 
 def below(folder: Path) -> Sequence[ImageFile]:
-    """All images below a folder by their names, which are paths relative to it; links to folders are followed."""
-    return [ImageFile(path.relative_to(folder).as_posix(), path) for path in files_below(folder, SUFFIXES)]
+    """All images below a folder by their names, which are paths relative to it; links to folders are followed.
 
-
-def _in_folder(folder: Path, column: str) -> Sequence[ImageFile]:
-    if not column and (images := below(folder)):
-        return images
-    # tar first: img2dataset writes tables without images beside its tar shards
-    for suffix in (PARQUET,) if column else (TAR, PARQUET):
-        if shards := files_below(folder, (suffix,)):
-            return _in_shards(shards, column)
-    return []
-
-
-def _in_shards(shards: Sequence[Path], column: str) -> Sequence[ImageFile]:
-    return below(unpacked(shards, column))
-
-
-def _in_list(table: Path, column: str) -> Sequence[ImageFile]:
-    """The images whose paths, from the list's folder on, stand in a column; `id` names them, where there is one.
-
-    Where there is a column `sha256`, a file must be the one it tells of.
+    A sub-folder that can't be read is among them, so that whoever reads it is told.
     """
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream, restval=""))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"the list {table} is not a CSV file in UTF-8 ({error}): save it as one") from error
-    if rows and column not in rows[0]:
-        raise DatasetError(f"the list {table} has no column '{column}': name that of the paths as {table.name}#COLUMN")
-    images: dict[str, ImageFile] = {}
-    for row in rows:
-        image = ImageFile(row.get("id") or row[column], table.parent / row[column])
-        if image.id in images:
-            raise DatasetError(f"the list {table} has two images '{image.id}': remove one")
-        if row.get("sha256") and image.path.is_file() and sha256_file(image.path) != row["sha256"]:
-            raise DatasetError(f"the image {image.path} is not the one in {table}, by its sha256: restore it")
-        images[image.id] = image
-    return list(images.values())
+    return to_be_read(listed_below(folder), folder)
+
+
+def _in_folder(folder: Path, column: str) -> Listing:
+    found = Listing([]) if column else listed_below(folder)
+    if found.images:
+        return found
+    # tar first: img2dataset writes tables without images beside its tar shards
+    for suffixes in ((PARQUET,),) if column else (TARS, (PARQUET,)):
+        if shards := files_below(folder, suffixes, lenient=True):
+            packed = unpacked(shards, column)
+            others = Counter(found.skipped) - Counter(shard.suffix.lower() for shard in shards)
+            return Listing(packed.images, {**found.unreadable, **packed.unreadable}, together(others, packed.skipped))
+    return found
 
 
 def _of_dataset(spec: str) -> Source:
@@ -107,7 +113,12 @@ def _of_dataset(spec: str) -> Source:
         raise UsageError(f"'{spec}' is no folder, no .tar or .parquet file, and {error}") from error
     if len(chosen) > 1:
         raise UsageError(f"'{spec}' is {len(chosen)} datasets: name one, or a folder")
-    return Source(chosen[0].identity, lambda: chosen[0].load().database)
+    return Source(escaped(chosen[0].identity), partial(_database, chosen[0]))
+
+
+def _database(dataset: Dataset) -> Listing:
+    split = dataset.load()
+    return Listing(split.database, skipped=split.skipped)
 
 
 def _is_there(path: str) -> bool:
@@ -122,7 +133,7 @@ def _parts(spec: str) -> list[str]:
 
 
 def _identity(named: Sequence[Path], column: str) -> str:
-    return ",".join(map(str, named)) + (f"#{column}" if column else "")
+    return escaped(",".join(map(str, named)) + (f"#{column}" if column else ""))
 
 
 def _shards(spec: str) -> list[Path]:

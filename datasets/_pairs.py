@@ -9,11 +9,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bench.errors import DatasetError
-from bench.interfaces import GroundTruth, ImageFile, Indices, Levels, Split
-from bench.sources import below
+from bench.interfaces import GroundTruth, Indices, Levels, Split
+from bench.listing import listed_below, to_be_read
+from bench.names import Names
 from datasets import _csv
 
 PAIRS = "pairs.csv"
+#: Beside the images; those that are made have a manifest.
+TABLES = (PAIRS, "manifest.json", "manifest.sha256")
 MOST = 5  # the scale of levels is that of D-Rep: relative_deviation is defined on it
 
 
@@ -39,8 +42,9 @@ def read(folder: Path) -> Split:
         raise DatasetError(f"there is no folder {folder}: a dataset of pairs has images and {PAIRS}")
     path = folder / PAIRS
     rows = _csv.read(path, ("query", "reference"))
-    images = {image.id: image for image in below(folder)}
-    asked = _queries(path, rows, images)
+    listing = listed_below(folder, TABLES)
+    images = {image.id: image for image in to_be_read(listing, folder)}
+    asked = _queries(path, rows, Names(images))
     if not asked:
         raise DatasetError(f"{path} names no query: write a row per pair")
     answers = {reference for query in asked.values() for reference in query.matches}
@@ -59,6 +63,7 @@ def read(folder: Path) -> Split:
         ),
         levels=_levels(path, found, row_of) if _has(rows, "level") else None,
         tags=tuple(tuple(_split(query.tags)) for query in found) if _has(rows, "tags") else (),
+        skipped=listing.skipped,
     )
 
 
@@ -71,7 +76,7 @@ def has_levels(folder: Path) -> bool:
         return False
 
 
-def _queries(path: Path, rows: list[tuple[int, dict[str, str]]], images: Mapping[str, ImageFile]) -> dict[str, _Query]:
+def _queries(path: Path, rows: list[tuple[int, dict[str, str]]], images: Names) -> dict[str, _Query]:
     asked: dict[str, _Query] = {}
     for line, row in rows:
         where = f"{path}, line {line}"
@@ -104,18 +109,16 @@ def _add(query: _Query, name: str, reference: str, line: int, where: str) -> Non
     query.matches[reference] = line
 
 
-def _known(written: str, images: Mapping[str, ImageFile], where: str) -> str:
+def _known(written: str, images: Names, where: str) -> str:
     """The id of an image that a row names."""
-    if written in images:  # most are written as their ids
-        return written
+    if found := images.find(written):  # most are written as their ids
+        return found
     path = PurePosixPath(written)
     if path.is_absolute() or ".." in path.parts:
         raise DatasetError(f"{where}: '{written}' is no path below the folder: write it relative to {PAIRS}")
-    if str(path) not in images:
-        raise DatasetError(
-            f"{where}: there is no image '{written}' below the folder: correct the path, with its suffix"
-        )
-    return str(path)
+    if found := images.find(str(path)):
+        return found
+    raise DatasetError(f"{where}: there is no image '{written}' below the folder: correct the path, with its suffix")
 
 
 def _number(written: str, where: str) -> float:

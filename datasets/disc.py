@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.interfaces import Dataset, Split
+from bench.names import escaped
 from bench.plugins import register_dataset
 from datasets import _disc
 
@@ -17,7 +18,7 @@ class DiscFolder(Dataset):
 
     @property
     def identity(self) -> str:
-        return f"disc:{self.folder.resolve()}"
+        return f"disc:{escaped(str(self.folder.resolve()))}"
 
     def load(self) -> Split:
         return _disc.read(self.folder)
@@ -29,4 +30,5 @@ def disc(directory: str) -> Dataset:
     folder = Path(directory)
     if not folder.is_dir():
         raise UsageError(f"there is no dataset folder {directory}")
-    return DiscFolder(f"disc:{folder.resolve().name}", "copy", f"the images in {directory}", folder)
+    name = f"disc:{escaped(folder.resolve().name)}"
+    return DiscFolder(name, "copy", f"the images in {escaped(directory)}", folder)

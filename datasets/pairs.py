@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.interfaces import METRICS_OF_KIND, Dataset, Split
+from bench.names import escaped
 from bench.plugins import register_dataset
 from datasets import _pairs
 
@@ -17,7 +18,7 @@ class Pairs(Dataset):
 
     @property
     def identity(self) -> str:
-        return f"pairs:{self.folder.resolve()}"
+        return f"pairs:{escaped(str(self.folder.resolve()))}"
 
     def load(self) -> Split:
         return _pairs.read(self.folder)
@@ -31,9 +32,9 @@ def pairs(directory: str) -> Dataset:
         raise UsageError(f"there is no dataset folder {directory}")
     of_levels = ("pearson", "relative_deviation") if _pairs.has_levels(folder) else ()
     return Pairs(
-        f"pairs:{folder.resolve().name}",
+        f"pairs:{escaped(folder.resolve().name)}",
         "copy",
-        f"the images and pairs in {directory}",
+        f"the images and pairs in {escaped(directory)}",
         folder,
         metrics=(*METRICS_OF_KIND["copy"], *of_levels),
     )

@@ -29,7 +29,7 @@ from bench.generate import captions, checkpoint
 from bench.generate.subset import Subset, nested, pixels
 from bench.interfaces import ImageFile
 from bench.plugins import datasets
-from bench.sources import Source, images_of
+from bench.sources import Listing, Source, images_of
 from tests.conftest import ROOT
 
 pytest.importorskip("diffusers", reason="the extra generate is not installed")
@@ -102,11 +102,11 @@ def pictures(folder: Path) -> dict[str, bytes]:
 def test_small_subsets_are_part_of_large_ones(names: list[str], numbers: st.DataObject, seed: int, photo: Path) -> None:
     images = [ImageFile(name, photo) for name in names]
     few, many = sorted(numbers.draw(st.tuples(*[st.integers(1, len(names))] * 2)))
-    drawn = [nested(Source("here", lambda: images), n, seed).images for n in (few, many, None)]
+    drawn = [nested(Source("here", lambda: Listing(images)), n, seed).images for n in (few, many, None)]
     assert [len(part) for part in drawn] == [few, many, len(names)]
     assert drawn[0] == drawn[1][:few] and drawn[1] == drawn[2][:many] and set(drawn[2]) == set(images)
     # nor does it matter in which order the images are listed
-    assert nested(Source("here", lambda: images[::-1]), few, seed).images == drawn[0]
+    assert nested(Source("here", lambda: Listing(images[::-1])), few, seed).images == drawn[0]
 
 
 def test_other_seeds_draw_other_subsets(photographs: Path) -> None:

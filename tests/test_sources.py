@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -158,37 +159,62 @@ def test_the_image_of_a_key_is_the_one_without_further_extension(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("bad", "key", "told"),
     [
-        ([("a.jpg", encoded(1)), ("b.jpg", b"no image")], r"x\.tar, key 'b' is no image"),
-        ([("a.jpg", encoded(1)), ("a.png", encoded(2, "PNG"))], r"the key 'a' stands for 2 images \(a\.jpg, a\.png\)"),
-        ([("a.jpg", encoded(1)), ("b.jpg", encoded(2)), ("a.jpg", encoded(3))], "the key 'a' stands for 2 images"),
-        ([("a.jpg", encoded(1)), ("../b.jpg", encoded(2))], r"'\.\./b\.jpg' is a link, no ordinary file, or leads out"),
-        ([("/a.jpg", encoded(1))], r"'/a\.jpg' is a link, .* or leads out of the folder"),
-        ([("a.jpg", encoded(1)), (member("b.jpg", tarfile.SYMTYPE, "/etc/passwd"), b"")], r"'b\.jpg' is a link"),
-        ([("a.jpg", encoded(1)), (member("b.jpg", tarfile.LNKTYPE, "a.jpg"), b"")], r"'b\.jpg' is a link"),
-        ([("a.jpg", encoded(1)), (member("b.jpg", tarfile.FIFOTYPE), b"")], r"'b\.jpg' is .* no ordinary file"),
-        ([("a.json", b"{}")], "holds no images"),
+        ([("b.jpg", b"no image")], "b", r"the image b\.jpg of .*x\.tar, key 'b' can't be read \(cannot identify"),
+        ([("b.jpg", b"")], "b", r"x\.tar, key 'b': the image b\.jpg is empty, replace it"),
+        ([("b.jpg", encoded(1, "ICO"))], "b", r"the image b\.jpg of .*x\.tar, key 'b' can't be read"),
+        ([("b.jpg", encoded(1)), ("b.png", encoded(2, "PNG"))], "b", r"key 'b' has 2 images \(b\.jpg, b\.png\)"),
+        (
+            [("b.jpg", encoded(2)), ("c.json", b""), ("b.jpg", encoded(3))],
+            "b",
+            r"key 'b' has 2 images \(b\.jpg, b\.jpg",
+        ),
+        ([("../b.jpg", encoded(2))], "../b.jpg", r"'\.\./b\.jpg' is a link, no ordinary file, or leads out"),
+        ([("/b.jpg", encoded(1))], "/b.jpg", r"'/b\.jpg' is a link, .* or leads out of the folder"),
+        ([(member("b.jpg", tarfile.SYMTYPE, "/etc/passwd"), b"")], "b.jpg", r"'b\.jpg' is a link"),
+        ([(member("b.jpg", tarfile.LNKTYPE, "a.jpg"), b"")], "b.jpg", r"'b\.jpg' is a link"),
+        ([(member("b.jpg", tarfile.FIFOTYPE), b"")], "b.jpg", r"'b\.jpg' is .* no ordinary file"),
     ],
 )
-def test_bad_shards_are_refused_and_leave_nothing(
-    files: list[tuple[str | tarfile.TarInfo, bytes]], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_bad_members_are_listed_and_left_out(
+    bad: list[tuple[str | tarfile.TarInfo, bytes]], key: str, told: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
-    source = images_of(str(tar(tmp_path / "x.tar", files)))
-    with pytest.raises(DatasetError, match=told) as raised:
-        _ = source.images
-    assert str(tmp_path / "x.tar") in str(raised.value) and "\n" not in str(raised.value)
-    assert [path for path in tmp_path.rglob("*") if path.suffix == ".jpg" or ".making" in path.name] == []
+    path = tar(tmp_path / "x.tar", [("a.jpg", encoded(1)), *bad, ("z.jpg", encoded(3))])
+    source = images_of(str(path))
+    assert shades(path) == {"x.tar/a.jpg": 1, "x.tar/z.jpg": 3}
+    assert list(source.unreadable) == [f"x.tar/{key}"]
+    (sentence,) = source.unreadable.values()
+    assert (
+        re.search(told, sentence)
+        and str(path) in sentence
+        and "\n" not in sentence
+        and str(paths.home()) not in sentence
+    )
+
+
+def test_where_nothing_can_be_read_the_first_reason_is_given(tmp_path: Path) -> None:
+    path = tar(tmp_path / "x.tar", [("a.jpg", b""), ("b.jpg", b"")])
+    with pytest.raises(
+        DatasetError, match=r"key 'a': the image a\.jpg is empty, replace it or leave it out; 1 more can't"
+    ):
+        _ = images_of(str(path)).images
+    with pytest.raises(DatasetError, match=r"x\.tar holds no images but 2 \.json: name a folder"):
+        _ = images_of(str(tar(tmp_path / "x.tar", [("a.json", b"{}"), ("b.JSON", b"{}")]))).images
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.5, 0.8])
-def test_a_shard_cut_short_anywhere_is_refused(share: float, tmp_path: Path) -> None:
+def test_a_shard_cut_short_anywhere_is_listed_and_what_is_whole_is_read(share: float, tmp_path: Path) -> None:
     whole = shard(tmp_path / "whole.tar", map(str, range(20))).read_bytes()
+    expected = shades(tmp_path / "whole.tar")
     for size in {int(len(whole) * share), int(len(whole) * share) // 512 * 512}:  # also between two members
         (tmp_path / "cut.tar").write_bytes(whole[:size])
-        with pytest.raises(DatasetError, match=r"the shard .*cut\.tar can't be read \("):
-            _ = images_of(str(tmp_path / "cut.tar")).images
+        listing = images_of(str(tmp_path / "cut.tar")).listing
+        found = {image.id: int(np.asarray(decode(image.path)).mean().round()) for image in listing.images}
+        assert set(found.items()) <= {(name.replace("whole", "cut"), shade) for name, shade in expected.items()}
+        assert len(found) >= 20 * share - 1 - 0.1 * 20
+        assert list(listing.unreadable) == ["cut.tar"]
+        assert "cut.tar can't be read whole (it is cut short): get it again" in listing.unreadable["cut.tar"]
 
 
 def test_shards_are_unpacked_once_and_anew_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,12 +268,25 @@ def test_another_column_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (None, "row 1 of column 'image', counted from 0, holds no image"),
+        (b"", "row 1 of column 'image', counted from 0, holds no image"),
+        (encoded(1, "ICO"), "row 1 of column 'image', counted from 0 can't be read"),
+        (b"text", "row 1 of column 'image', counted from 0 can't be read"),
+    ],
+)
+def test_bad_rows_are_listed_and_left_out(bad: bytes | None, told: str, tmp_path: Path) -> None:
+    path = table(tmp_path / "x.parquet", [encoded(1), bad, encoded(2)])
+    assert shades(path) == {"x.parquet/00000000.jpg": 1, "x.parquet/00000002.jpg": 2}
+    unreadable = images_of(str(path)).unreadable
+    assert list(unreadable) == ["x.parquet/00000001"]
+    assert told in unreadable["x.parquet/00000001"] and str(path) in unreadable["x.parquet/00000001"]
+
+
+@pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda path: table(path, [encoded(1), None]), "row 1 of column 'image', counted from 0, holds no image"),
-        (lambda path: table(path, [encoded(1), b""]), "row 1 of column 'image', counted from 0, holds no image"),
-        (lambda path: table(path, [encoded(1, "ICO")]), "row 0 of column 'image', .* is an image of the kind ICO"),
-        (lambda path: table(path, [b"text"]), "row 0 of column 'image', counted from 0, is no image"),
         (lambda path: table(path, [encoded(1)], "photo"), r"name one of photo as x\.parquet#COLUMN"),
         (lambda path: pq.write_table(pa.table({"image": ["a.jpg"]}), path), "none of its columns holds bytes"),
         (lambda path: path.write_bytes(b"PAR1 text PAR1"), "can't be read"),
@@ -255,15 +294,11 @@ def test_another_column_is_named(tmp_path: Path) -> None:
         (lambda path: table(path, []), "holds no images"),
     ],
 )
-def test_bad_tables_are_refused_and_leave_nothing(
-    make: Callable[[Path], object], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+def test_tables_without_images_are_refused(make: Callable[[Path], object], told: str, tmp_path: Path) -> None:
     make(tmp_path / "x.parquet")
     with pytest.raises(DatasetError, match=told) as raised:
         _ = images_of(f"{tmp_path}/x.parquet").images
     assert f"{tmp_path}/x.parquet" in str(raised.value)
-    assert [path for path in tmp_path.rglob("*") if path.suffix == ".jpg" or ".making" in path.name] == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """D-Rep: images that a diffusion model made beside photographs, and how much people say is replicated, 0 to 5."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.errors import DatasetError
 from bench.interfaces import Dataset, GroundTruth, ImageFile, Levels, Split
+from bench.names import escaped
 from bench.plugins import register_dataset
 from bench.published import Download, Published
 from bench.sources import below
@@ -77,7 +78,7 @@ def _of_parquet(shards: Sequence[Path]) -> Iterator[Pair]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    generated, real = (unpacked(shards, column) for column in (GENERATED, REAL))
+    generated, real = (_images(shards, column) for column in (GENERATED, REAL))
     for shard in shards:
         try:
             if missing := {NAME, LEVEL} - set(parquet.read_schema(shard).names):
@@ -87,10 +88,18 @@ def _of_parquet(shards: Sequence[Path]) -> Iterator[Pair]:
             raise DatasetError(f"the parquet file {shard} can't be read ({error}): get it again") from error
         if not rows:
             raise DatasetError(f"the parquet file {shard} holds no row: get it again")
-        # the images are named by their rows
-        images = [sorted((folder / shard.name).iterdir()) for folder in (generated, real)]
-        for number, (row, *paths) in enumerate(zip(rows, *images, strict=True)):
-            yield Pair(f"{shard}, row {number} counted from 0", row[NAME], row[LEVEL], *paths)
+        for number, row in enumerate(rows):
+            key = f"{escaped(shard.name)}/{number:08d}"
+            where = f"{shard}, row {number} counted from 0"
+            yield Pair(where, row[NAME], row[LEVEL], generated[key], real[key])
+
+
+def _images(shards: Sequence[Path], column: str) -> Mapping[str, Path]:
+    """By table and row. Raises DatasetError where one can't be read."""
+    listing = unpacked(shards, column)
+    if listing.unreadable:
+        raise DatasetError(next(iter(listing.unreadable.values())))
+    return {image.id.rpartition(".")[0]: image.path for image in listing.images}
 
 
 def _of_folder(dataset: Drep) -> Iterator[Pair]:

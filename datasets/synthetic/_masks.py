@@ -13,6 +13,7 @@ from PIL import Image
 from bench.errors import DatasetError, UsageError
 from bench.interfaces import ImageFile
 from bench.listing import files_below
+from bench.names import unescaped
 from datasets.demo._rng import Rng
 from datasets.synthetic._pictures import Picture, alpha_of, cut
 from datasets.synthetic._regions import Mask, blob
@@ -118,9 +119,9 @@ class MaskFolder:
         return {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in paths}
 
     def _file(self, image: ImageFile) -> Path | None:
-        """At the image's own relative path, else at the top under its name."""
-        name = PurePosixPath(image.id).with_suffix("")
-        return self._files.get(str(name)) or self._files.get(image.path.stem)
+        """At the image's own relative path, else at the top under its name, or its name in a shard."""
+        name = PurePosixPath(unescaped(image.id)).with_suffix("")
+        return next((self._files[n] for n in (str(name), image.path.stem, name.name) if n in self._files), None)
 
     def has(self, image: ImageFile) -> bool:
         return self._file(image) is not None
@@ -171,7 +172,8 @@ class Coco:
         return found
 
     def _of(self, image: ImageFile) -> list[Any]:
-        return self._instances.get(image.id) or self._instances.get(image.path.name) or []
+        names = unescaped(image.id), image.path.name, PurePosixPath(unescaped(image.id)).name
+        return next((self._instances[name] for name in names if self._instances.get(name)), [])
 
     def has(self, image: ImageFile) -> bool:
         return bool(self._of(image))

@@ -10,7 +10,7 @@ from bench import paths
 from bench.files import sha256_file, sha256_text
 from bench.interfaces import Dataset, Generator, ImageFile, Recipe, Split
 from bench.plugins import register_dataset
-from bench.sources import Source
+from bench.sources import Listing, Source
 from datasets import _pairs
 from datasets._built import built
 from datasets.demo._photos import PHOTOS, tiles
@@ -77,7 +77,7 @@ def _build(generator: Generator, folder: Path) -> None:
                 path = Path(place) / f"{name}.ppm"
                 tile.save(path)
                 images.append(ImageFile(name, path))
-        generator.make(Source("tiles of bundled photographs", lambda: images), None, folder, RECIPE, _quiet)
+        generator.make(Source("tiles of bundled photographs", lambda: Listing(images)), None, folder, RECIPE, _quiet)
 
 
 def _quiet(done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import plugins
 from bench.interfaces import ImageFile, Recipe
-from bench.sources import Source
+from bench.sources import Listing, Source
 from datasets.demo._photos import PHOTOS, tiles
 
 KINDS = ("cutmix", "segmix", "outpaint_diagonal", "outpaint_patch", "inpaint")
@@ -27,7 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
             path = folder / f"{name}.jpg"
             tile.resize((512, round(512 * tile.height / tile.width)), Image.Resampling.BICUBIC).save(path, quality=90)
             found.append(ImageFile(name, path))
-    return Source("tiles", lambda: found)
+    return Source("tiles", lambda: Listing(found))
 
 
 @pytest.mark.benchmark(group="1,000 queries of 512 px and their database, 2 workers")
