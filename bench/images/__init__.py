@@ -9,4 +9,5 @@ from bench.images.formats import SUFFIXES as SUFFIXES
 from bench.images.formats import is_image as is_image
 from bench.images.formats import opened as opened
 from bench.images.notices import counted as counted
+from bench.images.refusal import named as named
 from bench.images.transform import transform as transform

@@ -1,5 +1,7 @@
 """The image formats that are read, by content and not by suffix, and the opening of a file as one of them."""
 
+import io
+import re
 import stat
 import struct
 import threading
@@ -12,8 +14,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from bench.errors import ImageError
-from bench.images.notices import name_of
-from bench.images.refusal import Unsupported, named
+from bench.images.notices import name_of, note
+from bench.images.refusal import CONVERT, REPLACE, Unsupported, named
+from bench.images.tiff import rewound, stated
 
 #: Names of Pillow's decoders; that of JPEG reads MPO as well. None of them starts a program, and no other one is tried.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM")
@@ -79,7 +82,7 @@ def is_image(path: Path) -> bool:
 def _require_regular(path: Path) -> None:
     kind = stat.S_IFMT(path.stat().st_mode)
     if kind != stat.S_IFREG:
-        raise Unsupported(f"it is {_KINDS.get(kind, 'a device')} and no file", "replace it or leave it out")
+        raise Unsupported(f"it is {_KINDS.get(kind, 'a device')} and no file", REPLACE)
 
 
 def _header(source: Path | IO[bytes]) -> bytes:
@@ -96,23 +99,33 @@ def _opened(source: Path | IO[bytes], formats: tuple[str, ...]) -> ImageFile:
     try:
         return Image.open(source, formats=formats)
     except UnidentifiedImageError as error:
-        raise Unsupported(_why_not(source, formats), "replace it or leave it out") from error
+        raise _why_not(source, formats) from error
+    except (RuntimeError, ValueError) as error:
+        if "Exif" not in str(error):
+            raise
+        return _without_exif(source, str(error))
     except Image.DecompressionBombError:
         _require_size(_size(source, formats), source)
         raise
 
 
-def _why_not(source: Path | IO[bytes], formats: tuple[str, ...]) -> str:
+def _without_exif(source: Path | IO[bytes], message: str) -> ImageFile:
+    """An AVIF file whose EXIF data libavif refuses, opened with that item renamed."""
+    note(f"the EXIF data is ignored: {message}")
+    content = source.read_bytes() if isinstance(source, Path) else rewound(source).read()
+    return Image.open(io.BytesIO(re.sub(rb"(infe.{8})Exif", rb"\1none", content, flags=re.DOTALL)), formats=("AVIF",))
+
+
+def _why_not(source: Path | IO[bytes], formats: tuple[str, ...]) -> Unsupported:
     """Why no format took the file: Pillow keeps the reason of the one that its signature names to itself."""
     for name in _candidates(source, formats):
         try:
             _parsed(source, name)
         except Exception as error:  # noqa: BLE001
-            from bench.images.tiff import stated
-
             detail = stated(source) if name == "TIFF" else ""
-            return f"cannot identify image file: as {name}, {str(error) or type(error).__name__}{detail}"
-    return f"cannot identify image file: it is none of {', '.join(formats)}"
+            reason = f"cannot identify image file: as {name}, {str(error) or type(error).__name__}{detail}"
+            return Unsupported(reason, CONVERT if detail else REPLACE)
+    return Unsupported(f"cannot identify image file: it is none of {', '.join(formats)}", REPLACE)
 
 
 def _size(source: Path | IO[bytes], formats: tuple[str, ...]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from bench.images import colour
 from bench.images.refusal import Unsupported
@@ -37,9 +37,8 @@ def rgb(image: Image.Image, alpha: Alpha, treatment: Colour, samples: Range | No
     colours = colour.to_srgb(colours, profile)
     if transparency is None or alpha == "drop":
         return colours
-    laid = Image.new("RGB", colours.size, alpha)
-    laid.paste(colours, mask=transparency)
-    return laid
+    colours.paste(alpha, mask=ImageChops.invert(transparency))  # in place: they are a copy wherever there is alpha
+    return colours
 
 
 def layers(image: Image.Image, samples: Range | None = None) -> tuple[Image.Image, Image.Image | None]:

@@ -49,8 +49,11 @@ def prepare(file: TiffImageFile) -> Range | None:
     _require_tile(tags)
     if kind == SIGNED:
         raise Unsupported(f"its samples are {bits}-bit signed integers, for which no black and white are defined")
-    if tags.get(PLANAR, 1) == SEPARATE and not file.use_load_libtiff and len(file.getbands()) > 1:
-        _read_planes_by_libtiff(file, bits)
+    if tags.get(PLANAR, 1) == SEPARATE:
+        if file.mode in ("LA", "La", "PA"):
+            raise Unsupported("its alpha is stored apart from its greys", "store it with them, or leave it out")
+        if not file.use_load_libtiff:
+            _read_planes_by_libtiff(file, bits)
     if tags.get(PHOTOMETRIC) == YCBCR and not file.use_load_libtiff:
         _require_whole_chroma(tags)
     if file.mode in ("P", "PA"):
@@ -67,7 +70,7 @@ def prepare(file: TiffImageFile) -> Range | None:
 def stated(source: Path | IO[bytes]) -> str:
     """What the first image of a TIFF file states of its samples, for a sentence about it; empty if nothing."""
     try:
-        content = source.read_bytes() if isinstance(source, Path) else _rewound(source).read()
+        content = source.read_bytes() if isinstance(source, Path) else rewound(source).read()
         stream = io.BytesIO(content)
         tags = ImageFileDirectory_v2(stream.read(16) if content[2:3] in b"\x2b" else stream.read(8))
         tags._tag_data_limit = len(content)
@@ -83,7 +86,8 @@ def stated(source: Path | IO[bytes]) -> str:
         return ""
 
 
-def _rewound(stream: IO[bytes]) -> IO[bytes]:
+def rewound(stream: IO[bytes]) -> IO[bytes]:
+    """The same stream, at its beginning."""
     stream.seek(0)
     return stream
 
@@ -104,11 +108,13 @@ def _require_tile(tags: ImageFileDirectory_v2) -> None:
 
 def _read_planes_by_libtiff(file: TiffImageFile, bits: int) -> None:
     """Pillow's own reading of uncompressed planes takes every sample for 8 bits, and knows no associated alpha."""
-    rawmode = file.mode
+    rawmode = file.mode.partition(";")[0]
     if rawmode == "RGBA" and ASSOCIATED in file.tag_v2.get(EXTRA, ()):
         rawmode = "RGBa"
     if bits == 16:
         rawmode += ";16N"
+    elif bits not in (8, 32):
+        raise Unsupported(f"its planes have {bits}-bit samples")
     width, height = file.tag_v2[WIDTH], file.tag_v2[HEIGHT]
     file.tile = [ImageFile._Tile("libtiff", (0, 0, width, height), 0, (rawmode, False, file.tag_v2.offset))]
     file.use_load_libtiff = True

@@ -8,9 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from bench.errors import DatasetError, UsageError
+from bench.errors import DatasetError, ImageError, UsageError
+from bench.images import named, opened
 from bench.interfaces import ImageFile
 from bench.listing import files_below
 from bench.names import unescaped
@@ -130,10 +132,9 @@ class MaskFolder:
         path = self._file(image)
         assert path is not None
         try:
-            with Image.open(path) as opened:
-                palette, values = opened.mode == "P", np.asarray(opened if opened.mode == "P" else opened.convert("L"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DatasetError(f"the mask {path} can't be read ({error}): replace it or leave it out") from error
+            values, palette = _values(path)
+        except ImageError as error:
+            raise DatasetError(f"a mask can't be used: {error}") from error
         if palette:
             objects = [values == number for number in np.unique(values) if number not in (0, VOID)]
         else:
@@ -179,8 +180,8 @@ class Coco:
         return bool(self._of(image))
 
     def of(self, image: ImageFile, picture: Picture, rng: Rng) -> tuple[Image.Image, str]:
-        with Image.open(image.path) as opened:
-            shape = opened.height, opened.width
+        with opened(image.path) as file:
+            shape = file.height, file.width
         where = f"the annotation of {image.id} in {self.path}"
         objects = [decoded(segmentation, shape, where) for segmentation in self._of(image)]
         return _chosen(objects, image, picture, where, rng), "coco"
@@ -240,6 +241,12 @@ def _unpacked(packed: str) -> list[int]:
             lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
             value = shift = 0
     return lengths
+
+
+def _values(path: Path) -> tuple[NDArray[np.uint8], bool]:
+    """The numbers of a palette's colours, or greys, and whether there is a palette. Raises ImageError."""
+    with named(path), opened(path) as file:
+        return np.asarray(file if file.mode == "P" else file.convert("L")), file.mode == "P"
 
 
 def _chosen(objects: list[Mask], image: ImageFile, picture: Picture, where: str, rng: Rng) -> Image.Image:

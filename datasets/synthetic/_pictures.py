@@ -1,16 +1,16 @@
 """Images as they are copied: upright, at the size of the set, with their alpha channel where they have one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bench import images
 from bench.errors import ImageError
-from bench.interfaces import ImageFile
+from bench.interfaces import NATIVE, ImageFile
 
 LEAST_SIDE = 8  # of an image scaled; a narrower one has no room for regions
-WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+UNDER_ALPHA = replace(NATIVE, alpha="drop")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Picture:
 
 def picture(image: ImageFile) -> Picture:
     """The image at its own size. Raises ImageError where it can't be read."""
-    rgb, alpha = images.decode(image.path, image.box), alpha_of(image)
+    rgb, alpha = images.decode(image.path, image.box, UNDER_ALPHA), alpha_of(image)
     if alpha is None:
         return Picture(image.path, rgb, None)
     return Picture(image.path, Image.composite(rgb, Image.new("RGB", rgb.size, (255, 255, 255)), alpha), alpha)
@@ -44,12 +44,11 @@ def picture(image: ImageFile) -> Picture:
 def alpha_of(image: ImageFile) -> Image.Image | None:
     """The alpha channel, 8 bits, where there is one that is not everywhere opaque or everywhere transparent."""
     try:
-        with Image.open(image.path) as opened:
-            if opened.mode not in WITH_ALPHA and "transparency" not in opened.info:
-                return None
-            alpha = ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
-    except (OSError, SyntaxError, ValueError):
+        alpha = images.decode_layers(image.path)[1]
+    except ImageError:
         return None  # decoding it as a picture tells what is wrong
+    if alpha is None:
+        return None
     uniform = alpha.getextrema() in ((0, 0), (255, 255))
     return None if uniform else cut(alpha, image)
 
