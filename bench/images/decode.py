@@ -109,10 +109,13 @@ def _decoded(path: Path, box: Box | None, preprocess: Preprocess) -> Iterator[tu
     with opened(path) as file:
         if preprocess.draft and box is None:
             _draft(file, preprocess)
+        turn = _turn(file) if isinstance(file, TiffImageFile) else None  # decoding closes a TIFF file
         samples = tiff.prepare(file) if isinstance(file, TiffImageFile) else depth.prepare(file, path)
+        file.filename = ""  # no memory map, which Pillow gives the wrong shape where a TIFF file is to be turned
         with _gate.holding(file.width * file.height):
             file.load()
-            yield _upright(file), samples
+            turn = turn if isinstance(file, TiffImageFile) else _turn(file)
+            yield (file if turn is None else file.transpose(turn)), samples  # copying takes as long as decoding
 
 
 def _draft(file: ImageFile, preprocess: Preprocess) -> None:
@@ -128,8 +131,8 @@ def _draft(file: ImageFile, preprocess: Preprocess) -> None:
             return
 
 
-def _upright(file: ImageFile) -> Image.Image:
-    """The image turned by its EXIF, XMP or TIFF orientation, where that can be read."""
+def _turn(file: ImageFile) -> Image.Transpose | None:
+    """What turns the image upright by its TIFF, EXIF or XMP orientation, as far as that can be read."""
     orientation: object = None
     try:
         if isinstance(file, TiffImageFile):
@@ -138,8 +141,7 @@ def _upright(file: ImageFile) -> Image.Image:
             orientation = file.getexif().get(ORIENTATION)
     except Exception as error:  # noqa: BLE001
         notices.note(f"the EXIF or XMP data is ignored: {error}")
-    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
-    return file if turn is None else file.transpose(turn)  # copying takes as long as decoding
+    return TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
 def _rgb(

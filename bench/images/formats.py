@@ -29,6 +29,7 @@ SUFFIXES = TGA_SUFFIXES | {
 }
 #: Pillow's own limit, twice its MAX_IMAGE_PIXELS; so many pixels take over half a gigabyte.
 MAX_PIXELS = 178_956_970
+SCALE_DOWN = "scale it down or leave it out"
 
 # Pillow warns from half of its limit on; the limit itself is an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -104,9 +105,9 @@ def _opened(source: Path | IO[bytes], formats: tuple[str, ...]) -> ImageFile:
         if "Exif" not in str(error):
             raise
         return _without_exif(source, str(error))
-    except Image.DecompressionBombError:
+    except Image.DecompressionBombError as error:
         _require_size(_size(source, formats), source)
-        raise
+        raise Unsupported(f"it has more than the {MAX_PIXELS:,} pixels that are decoded", SCALE_DOWN) from error
 
 
 def _without_exif(source: Path | IO[bytes], message: str) -> ImageFile:
@@ -172,5 +173,5 @@ def _require_size(size: tuple[int, int], source: Path | IO[bytes]) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"the image {name_of(source)} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are "
-            "decoded: scale it down or leave it out"
+            f"decoded: {SCALE_DOWN}"
         )
