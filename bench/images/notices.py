@@ -32,7 +32,8 @@ class Notices:
 
     def add(self, message: str, file: str) -> None:
         """Count a message; numbers in it make no difference to its kind."""
-        kind = " ".join(re.sub(r"%[-#0-9.]*[a-z]+|\d+", "N", message).split())
+        kind = re.sub(r"%[-#0-9.]*[a-z]+|\b\d+", "N", message.replace("%s", "..."))
+        kind = " ".join(kind.split())
         with _lock:
             self._counts[kind, file] += 1
 
