@@ -20,6 +20,8 @@ def read(table: Path, column: str) -> Listing:
         DatasetError: the list is no CSV file in UTF-8, lacks the column, has an empty path or two images of one id, or
             a file has another hash.
     """
+    if not table.is_file():
+        raise DatasetError(f"the list {table} is no regular file: write one with the column '{column}'")
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             rows = csv.DictReader(stream, restval="")

@@ -10,6 +10,7 @@ from bench.errors import DatasetError
 from bench.images.formats import SUFFIXES, is_image
 from bench.interfaces import ImageFile
 from bench.names import escaped, unescaped
+from bench.sniffing import begins_as_image
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def entries(folder: Path) -> list[Path]:
     Raises DatasetError where the folder can't be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+        return sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=lambda path: path.name)
     except OSError as error:
         raise DatasetError(
             f"the folder {folder} can't be read ({error.strerror}): correct it or leave it out"
@@ -149,7 +150,7 @@ class _Walk:
 
     def _file(self, path: Path, mode: int) -> None:
         suffix = path.suffix.lower()
-        if suffix in SUFFIXES or (stat.S_ISREG(mode) and is_image(path)):
+        if suffix in SUFFIXES or (stat.S_ISREG(mode) and begins_as_image(path) and is_image(path)):
             self._images.append(ImageFile(self._id(path), path))
         elif path not in self._apart:
             self._skipped[escaped(suffix)] += 1

@@ -9,6 +9,7 @@ from bench import paths
 from bench.errors import DatasetError, DatasetUnavailable
 from bench.interfaces import Dataset, ImageFile, Split
 from bench.manifest import Manifest, manifest, unique_images
+from bench.names import escaped
 
 NAMED_MISSING = 3  # missing files that an error names
 
@@ -55,7 +56,7 @@ class Published(Dataset):
 
     @property
     def identity(self) -> str:
-        return self.name if self.directory is None else f"{self.name}:{self.directory.resolve()}"
+        return self.name if self.directory is None else f"{self.name}:{escaped(str(self.directory.resolve()))}"
 
     @property
     def how_to_get(self) -> str:

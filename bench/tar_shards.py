@@ -9,8 +9,9 @@ from bench.archives import BLOCK_BYTES
 from bench.errors import ImageError
 from bench.images.formats import SUFFIXES
 from bench.listing import is_hidden
+from bench.sniffing import PREFIX, could_be_image
 from bench.tar_members import BrokenTar, Member, members
-from bench.unpacked_folder import PREFIX, Unpacking, could_be_image
+from bench.unpacked_folder import Unpacking
 
 #: Of one member.
 MOST_BYTES = 2 << 30

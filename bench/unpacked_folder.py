@@ -1,16 +1,13 @@
 """The folder that images of shards are unpacked into: numbered files, and an index of what they are."""
 
 import json
-import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-
-from PIL import Image
 
 from bench.errors import DatasetError, ImageError
 from bench.files import write_json
-from bench.images.formats import FORMATS, TGA_SUFFIXES, opened
+from bench.images.formats import TGA_SUFFIXES, opened
 from bench.interfaces import ImageFile
 from bench.listing import Listing
 from bench.names import escaped
@@ -32,8 +29,6 @@ SUFFIX_OF = {
     "TGA": ".tga",
 }
 _FILES_A_FOLDER = 1000
-#: As many bytes as pillow asks of a file before it tries a format.
-PREFIX = 16
 
 
 class Unpacking:
@@ -91,16 +86,10 @@ class Unpacking:
     def finish(self) -> None:
         """Write the index."""
         images = {name: file for _, name, file in sorted(self._images)}
-        write_json(
-            self._folder / INDEX,
-            {"images": images, "unreadable": self._unreadable, "skipped": dict(sorted(self._skipped.items()))},
-        )
-
-
-def could_be_image(begins: bytes) -> bool:
-    """Whether content may be an image whose first PREFIX bytes these are."""
-    Image.init()
-    return any(_accepts(Image.OPEN[kind][1], begins) for kind in FORMATS if kind in Image.OPEN)
+        # a member that is refused may be called as an image that is read
+        unreadable = {name + " (2)" * (name in images): reason for name, reason in self._unreadable.items()}
+        skipped = dict(sorted(self._skipped.items()))
+        write_json(self._folder / INDEX, {"images": images, "unreadable": unreadable, "skipped": skipped})
 
 
 def read(folder: Path) -> Listing:
@@ -113,10 +102,3 @@ def read(folder: Path) -> Listing:
         raise DatasetError(
             f"the unpacked images in {folder} can't be read ({error}): delete it, they are then unpacked again"
         ) from error
-
-
-def _accepts(accept: Callable[[bytes], bool | str] | None, begins: bytes) -> bool:
-    try:
-        return accept is None or bool(accept(begins))
-    except (struct.error, IndexError):  # fewer bytes than a header has
-        return False

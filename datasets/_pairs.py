@@ -69,6 +69,8 @@ def read(folder: Path) -> Split:
 
 def has_levels(folder: Path) -> bool:
     """Whether the header of the folder's pairs.csv names levels; False where it can't be told, as `read` explains."""
+    if not (folder / PAIRS).is_file():
+        return False
     try:
         with (folder / PAIRS).open(newline="", encoding="utf-8-sig") as stream:
             return "level" in next(csv.reader(stream), ())

@@ -233,6 +233,15 @@ def test_a_list_names_its_images_by_their_paths_as_text(tmp_path: Path) -> None:
         _ = images_of(f"{tmp_path}/list.csv").images
 
 
+def test_tables_that_are_no_files_are_not_opened(tmp_path: Path) -> None:
+    for name in ("list.csv", "pairs.csv"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"list\.csv is no regular file"):
+        _ = images_of(f"{tmp_path}/list.csv").images
+    with pytest.raises(DatasetError, match=r"there is no ground truth .*pairs\.csv"):
+        loaded(f"pairs:{tmp_path}")
+
+
 def test_a_list_opens_no_fifo_for_its_hash(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.jpg")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")

@@ -204,6 +204,12 @@ def test_which_of_its_members_is_the_image_of_a_key_does_not_depend_on_their_ord
         assert len(list(folder.iterdir())) == 3
 
 
+def test_what_is_refused_has_a_name_of_its_own(tmp_path: Path) -> None:
+    files = [("a.jpg", encoded(1)), (member("a.jpg", tarfile.SYMTYPE, "/etc/passwd"), b"")]
+    path = tar(tmp_path / "x.tar", files)
+    assert shades(path) == {"x.tar/a.jpg": 1} and list(unreadable(path)) == ["x.tar/a.jpg (2)"]
+
+
 NAMES = (
     "a", "a/b", "A", "a/B", "x\ry", "line\nbreak", "back\\slash", "caf\udce9", unicodedata.normalize("NFC", "é"),
     unicodedata.normalize("NFD", "é"), "long" * 100, "a/" * 400 + "deep", "日本", " space ", "con", "semi;colon,comma",

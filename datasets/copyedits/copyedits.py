@@ -13,6 +13,7 @@ from bench.errors import DatasetError
 from bench.files import sha256_file, sha256_text
 from bench.interfaces import Dataset, ImageFile, Split
 from bench.manifest import hashes, images_sha256
+from bench.names import escaped
 from bench.plugins import register_dataset
 from bench.sources import images_of
 from datasets import _pairs
@@ -61,11 +62,11 @@ def copyedits(source: str | None = None) -> Dataset:
     if source is None:
         return CopyEdits("copyedits", "copy", "each practical edit alone, and two stacked", "", _bundled)
     found = images_of(source)
-    name = Path(source).resolve().name if Path(source).exists() else source
+    name = escaped(Path(source).resolve().name if Path(source).exists() else source)
     return CopyEdits(
         f"copyedits:{name}",
         "copy",
-        f"each practical edit alone, and two stacked, of {source}",
+        f"each practical edit alone, and two stacked, of {escaped(source)}",
         found.identity,
         lambda: _of_source(source, found.images),
     )
