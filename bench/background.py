@@ -7,6 +7,7 @@ from bench import manifest
 from bench.errors import DatasetError, UsageError
 from bench.interfaces import ImageFile
 from bench.sources import Source, images_of
+from bench.unreadable import readable_files
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,29 @@ class Background:
         except UsageError as error:
             raise UsageError(f"the background {error}") from error
 
-    def load(self) -> "Loaded":
-        """The images and their hashes. Raises DatasetError where there are none, or one is missing."""
-        hashed = manifest.hashes(self.source.images)
-        return Loaded(self.identity, self.source.images, hashed, manifest.images_sha256(self.source.images, hashed))
+    def load(self, strict: bool = False) -> "Loaded":
+        """Hash the images; those whose file can't be read are left out.
+
+        Raises:
+            DatasetError: There are none.
+            ImageError: One can't be read, and `strict`.
+        """
+        images, hashed, unreadable = readable_files(self.source, strict)
+        return Loaded(self.identity, images, hashed, manifest.images_sha256(images, hashed), unreadable)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A background that was read. hashed: sha256 by image id; sha256: of all of it."""
+    """A background that was read.
+
+    hashed: sha256 by image id; sha256: of all of it. unreadable: images left out, id -> reason.
+    """
 
     identity: str
     images: Sequence[ImageFile]
     hashed: Mapping[str, str]
     sha256: str
+    unreadable: Mapping[str, str]
 
     def require_apart(self, dataset: str, hashed: Mapping[str, str]) -> None:
         """Raises DatasetError, naming an image, where a file of the dataset, with these hashes, is here too."""

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from bench.evaluate import Evaluation
 from bench.extract import GLOBAL, DType
 from bench.files import sha256_bytes, sha256_text
 from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Preprocess
+from bench.loaded_dataset import LoadedDataset
 from bench.manifest import Manifest
 from bench.metrics import parse
 from bench.plan import Definition
@@ -52,7 +53,8 @@ def weights_kind(backbone: Backbone, config: Config) -> str:
 
 def preprocessing(backbone: Backbone, config: Config) -> Preprocess:
     """How the run brings images to this backbone."""
-    return Mode.parse(config.preprocess).apply(backbone.preprocess)
+    mode = Mode.parse(config.preprocess).apply(backbone.preprocess)
+    return replace(mode, alpha=config.alpha, colour=config.colour)
 
 
 def kind_of(similarity: Similarity) -> DescriptorKind:
@@ -77,7 +79,7 @@ def descriptor_key(
         chosen.source,
         *(ROOT / "backbones").glob("_*.py"),
         *(ROOT / "bench" / "images").glob("*.py"),
-        *(ROOT / "bench" / name for name in ("extract.py", "descriptor.py")),
+        *(ROOT / "bench" / name for name in ("batches.py", "extract.py", "descriptor.py")),
     }
     files |= {Path(inspect.getfile(c)) for c in type(backbone).__mro__ if c.__module__ not in ("abc", "builtins")}
     return {
@@ -125,7 +127,7 @@ def record(
     argv: list[str],
     weights_source: str | None,
     weights_sha256: str | None,
-    data: Manifest | None,
+    data: LoadedDataset | None,
     result: Outcome | Failure,
 ) -> Record:
     """The record of a cell, as docs/results.md describes it. weights_source, weights_sha256: of the file in use."""
@@ -167,9 +169,9 @@ def record(
     )
 
 
-def _preprocess(backbone: Backbone, config: Config, data: Manifest | None) -> dict[str, Any]:
+def _preprocess(backbone: Backbone, config: Config, data: LoadedDataset | None) -> dict[str, Any]:
     described = asdict(preprocessing(backbone, config))
-    return {"mode": config.preprocess, **described, "query_crop": data.query_crop if data else None}
+    return {"mode": config.preprocess, **described, "query_crop": data.manifest.query_crop if data else None}
 
 
 def _backbone(
@@ -194,16 +196,24 @@ def _backbone(
 def _throughput(stored: Stored, config: Config) -> dict[str, Any] | None:
     """None where the descriptors come from another machine or another batch size: their speed is not this run's."""
     here = provenance.hardware(config.device), config.batch_size
-    if (stored.hardware, stored.throughput.batch_size) != here:
+    if stored.throughput is None or (stored.hardware, stored.throughput.batch_size) != here:
         return None
     return asdict(stored.throughput) | {"measured_utc": stored.measured_utc}
 
 
-def _dataset(dataset: Dataset, config: Config, data: Manifest | None) -> dict[str, Any]:
+def _dataset(dataset: Dataset, config: Config, data: LoadedDataset | None) -> dict[str, Any]:
     own = {"name": dataset.name, "kind": dataset.kind, "metrics": list(dataset.metrics), "limit": config.limit}
-    described = asdict(data) if data else {}
-    described.pop("query_crop", None)  # stands with the preprocessing
-    return own | {"manifest_sha256" if name == "sha256" else name: value for name, value in described.items()}
+    if data is None:
+        return own
+    described = asdict(data.manifest)
+    del described["query_crop"]  # part of the preprocessing
+    found = {"manifest_sha256" if name == "sha256" else name: value for name, value in described.items()}
+    lost = {
+        "unreadable": dict(data.unreadable),
+        "n_needed_unreadable": data.needed,
+        "skipped": dict(data.split.skipped),
+    }
+    return own | found | lost
 
 
 def _by_tag(evaluation: Evaluation) -> dict[str, Any]:

@@ -10,11 +10,17 @@ from bench.cli_audit_options import BACKBONES, SIMILARITIES, Backbones, Backgrou
 from bench.cli_options import (
     WORKERS,
     AllowCode,
+    Alpha,
+    AlphaChoice,
     BatchSize,
     Calibrations,
+    Colour,
+    ColourChoice,
     Device,
+    KeepBlank,
     Offline,
     Plugins,
+    Strict,
     WeightsDir,
     Workers,
     load_plugins,
@@ -37,6 +43,10 @@ def audit(
     calibration: Calibrations = None,
     background: Background = 10_000,
     seed: Annotated[int, typer.Option(help="Of what is drawn: the background, permutations.")] = 0,
+    alpha: Alpha = AlphaChoice.white,
+    colour: Colour = ColourChoice.ignored,
+    strict: Strict = False,
+    keep_blank: KeepBlank = False,
     device: Device = "auto",
     batch_size: BatchSize = 32,
     workers: Workers = WORKERS,
@@ -53,7 +63,8 @@ def audit(
     from bench.audit import run as auditing
     from bench.audit import write
     from bench.audit.calibration import Calibration
-    from bench.audit.describing import Describing
+    from bench.audit.describing import Describing, config_of
+    from bench.audit.sides import Reading
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings
     from bench.memory import keep_freed_memory
@@ -73,12 +84,14 @@ def audit(
     try:
         where = provenance.resolve_device(device)
         if wanted.of_descriptors:
-            outcome = auditing.of_descriptors(wanted)
+            outcome = auditing.of_descriptors(wanted, strict)
         else:
             chosen = plugins.backbones.select(backbones)
             weights = WeightsStore(Network(offline), weights_dir, allow_code)
             with console.counting_each() as progress:
-                how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
+                config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
+                reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+                how = Describing.here(chosen, config, weights, reading, progress)
                 outcome = auditing.of_images(wanted, how)
         _show(outcome)
         if outcome.audited:
@@ -92,15 +105,14 @@ def audit(
 
 def _show(outcome: "Outcome") -> None:
     from bench import console
+    from bench.unreadable import sentences
 
     if outcome.audited:
         console.print_rows([_row(one.verdict, above) for one in outcome.audited for above in one.verdict.above])
     if outcome.is_self:
         console.out.print("both sides are the same images: none matches itself, or what is the same byte by byte")
-    for side, unreadable in outcome.unreadable.items():
-        if unreadable:
-            first = next(iter(unreadable.values()))
-            console.out.print(f"{side}: {len(unreadable):,} images left out, such as: {first}", soft_wrap=True)
+    for line in (line for side, of in outcome.left_out.items() for line in sentences(side, of)):
+        console.out.print(line, soft_wrap=True)
     for what, why in (*outcome.failed.items(), *outcome.unavailable.items()):
         console.out.print(f"{what}: {why}", soft_wrap=True)
 

@@ -11,10 +11,17 @@ from bench.cli_audit_options import BACKBONES, SIMILARITIES, Backbones, Similari
 from bench.cli_options import (
     WORKERS,
     AllowCode,
+    Alpha,
+    AlphaChoice,
     BatchSize,
+    Colour,
+    ColourChoice,
     Device,
+    KeepBlank,
     Offline,
     Plugins,
+    SkipUnreadable,
+    Strict,
     WeightsDir,
     Workers,
     load_plugins,
@@ -38,6 +45,11 @@ def calibrate(
     similarities: Similarities = SIMILARITIES,
     pairs_of: Annotated[int, typer.Option(min=2, help="Images of the background whose pairs are looked at.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the images that are drawn for it.")] = 0,
+    alpha: Alpha = AlphaChoice.white,
+    colour: Colour = ColourChoice.ignored,
+    strict: Strict = False,
+    skip_unreadable: SkipUnreadable = False,
+    keep_blank: KeepBlank = False,
     device: Device = "auto",
     batch_size: BatchSize = 32,
     workers: Workers = WORKERS,
@@ -53,13 +65,15 @@ def calibrate(
     from bench import console, plugins, provenance
     from bench.audit import calibrate as calibrating
     from bench.audit.calibration import Calibration
-    from bench.audit.describing import Describing
-    from bench.audit.sides import holds_descriptors
+    from bench.audit.describing import Describing, config_of
+    from bench.audit.sides import Reading, holds_descriptors
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.write import made_with
     from bench.files import write_json
+    from bench.loaded_dataset import Policy
     from bench.memory import keep_freed_memory
     from bench.similarity.spec import parse_all
+    from bench.unreadable import NOTHING, LeftOut, sentences, write_left_out
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
@@ -77,15 +91,17 @@ def calibrate(
         seed,
     )
     chosen, where = plugins.backbones.select(backbones), provenance.resolve_device(device)
-    unreadable: Mapping[str, str] = {}
+    left_out: Mapping[str, LeftOut] = {}
     try:
         if holds_descriptors(background):
-            tried = calibrating.of_descriptors(wanted)
+            tried, left_out = calibrating.of_descriptors(wanted, strict)
         else:
             weights = WeightsStore(Network(offline), weights_dir, allow_code)
             with console.counting_each() as progress:
-                how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
-                tried, unreadable = calibrating.of_images(wanted, how)
+                config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
+                reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+                how = Describing.here(chosen, config, weights, reading, progress)
+                tried, left_out = calibrating.of_images(wanted, how, Policy(strict, skip_unreadable))
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
     rows = tuple(row for of in tried.found for row in of)
@@ -95,7 +111,7 @@ def calibrate(
             "datasets": [dataset.identity for dataset in wanted.datasets],
             "pairs_of": pairs_of,
             "seed": seed,
-            "unreadable": len(unreadable),
+            **{name: {side: of.counts[name] for side, of in left_out.items()} for name in NOTHING.counts},
             "failed": tried.failed,
             "unavailable": tried.unavailable,
             "argv": ["bench", *sys.argv[1:]],
@@ -104,10 +120,12 @@ def calibrate(
         }
         Calibration(output, rows).write()
         write_json(output.with_suffix(".json"), about)
+        lists = write_left_out(output.parent, left_out, f"{output.stem}.")
         console.print_rows([_told(row) for row in rows])
-        console.out.print(f"written: {output}, {output.with_suffix('.json')}", soft_wrap=True)
-    if unreadable:
-        console.out.print(f"{len(unreadable):,} images that can't be read were left out", soft_wrap=True)
+        written = output, output.with_suffix(".json"), *lists
+        console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+    for line in (line for side, of in left_out.items() for line in sentences(side, of)):
+        console.out.print(line, soft_wrap=True)
     for what, why in (*tried.failed.items(), *tried.unavailable.items()):
         console.out.print(f"{what}: {why}", soft_wrap=True)
     if tried.failed:

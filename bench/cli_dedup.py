@@ -9,11 +9,17 @@ import typer
 from bench.cli_options import (
     WORKERS,
     AllowCode,
+    Alpha,
+    AlphaChoice,
     BatchSize,
     Calibrations,
+    Colour,
+    ColourChoice,
     Device,
+    KeepBlank,
     Offline,
     Plugins,
+    Strict,
     WeightsDir,
     Workers,
     load_plugins,
@@ -30,6 +36,10 @@ def dedup(
     calibration: Calibrations = None,
     background: Annotated[int, typer.Option(min=2, help="Images whose pairs make a rate a threshold.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the images that are drawn for it.")] = 0,
+    alpha: Alpha = AlphaChoice.white,
+    colour: Colour = ColourChoice.ignored,
+    strict: Strict = False,
+    keep_blank: KeepBlank = False,
     device: Device = "auto",
     batch_size: BatchSize = 32,
     workers: Workers = WORKERS,
@@ -42,13 +52,14 @@ def dedup(
     from bench import console, plugins, provenance
     from bench.audit.apart import Apart, drawn
     from bench.audit.calibration import Calibration, applied, require_known
-    from bench.audit.describing import Describing, one_side
+    from bench.audit.describing import Describing, config_of, one_side
     from bench.audit.duplicates import clusters
-    from bench.audit.sides import holds_descriptors, made_from
+    from bench.audit.sides import Reading, holds_descriptors, made_from
     from bench.audit.thresholds import Threshold
-    from bench.audit.write import write_duplicates, write_unreadable
+    from bench.audit.write import write_duplicates
     from bench.memory import keep_freed_memory
     from bench.similarity import Similarity
+    from bench.unreadable import sentences, write_left_out
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
@@ -62,8 +73,9 @@ def dedup(
     where, weights = provenance.resolve_device(device), WeightsStore(Network(offline), weights_dir, allow_code)
     try:
         with console.counting_each() as progress:
-            how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
-            side, unreadable = one_side("images", images, parsed, how)
+            config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
+            reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+            side = one_side("images", images, parsed, Describing.here(chosen, config, weights, reading, progress))
     except KeyboardInterrupt:
         raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
     name = str(made_from(images).get("backbone", "descriptors")) if holds_descriptors(images) else chosen[0].item.name
@@ -77,18 +89,18 @@ def dedup(
         "similarity": str(parsed),
         "threshold": str(wanted),
         "score": score,
-        "unreadable": len(unreadable),
+        **side.left_out.counts,
         "argv": ["bench", *sys.argv[1:]],
     }
     written = write_duplicates(output, side, found, about)
-    listed = write_unreadable(output, {"images": unreadable})
+    written += write_left_out(output, {"images": side.left_out})
     told = found.summary()
     lines = [
         f"{told['n_duplicated']:,} of {told['n_images']:,} images ({100 * told['share_duplicated']:.2f} %) have "
         f"near-copies, in {told['n_clusters']:,} clusters of {told['largest']:,} images at most: "
         f"{name}, {parsed}, above {score:.4f}",
-        *([f"{len(unreadable):,} images that can't be read were left out"] if unreadable else []),
-        f"written: {', '.join(map(str, [*written, *([listed] if listed else [])]))}",
+        *sentences("images", side.left_out),
+        f"written: {', '.join(map(str, written))}",
     ]
     for line in lines:
         console.out.print(line, soft_wrap=True)

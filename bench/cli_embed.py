@@ -9,11 +9,16 @@ import typer
 from bench.cli_options import (
     WORKERS,
     AllowCode,
+    Alpha,
+    AlphaChoice,
     BatchSize,
+    Colour,
+    ColourChoice,
     Device,
     EngineChoice,
     Offline,
     Plugins,
+    Strict,
     WeightsChoice,
     WeightsDir,
     Workers,
@@ -36,6 +41,9 @@ def embed(
     descriptor: Annotated[str, typer.Option(help="global, local or local/HxW (averaged to a grid).")] = "global",
     dtype: Annotated[Dtype, typer.Option(help="Of the descriptors written.")] = Dtype.float32,
     preprocess: Annotated[str, typer.Option(help="See `list preprocess`.")] = "official",
+    alpha: Alpha = AlphaChoice.white,
+    colour: Colour = ColourChoice.ignored,
+    strict: Strict = False,
     device: Device = "auto",
     batch_size: BatchSize = 32,
     workers: Workers = WORKERS,
@@ -53,10 +61,12 @@ def embed(
     from bench.describe import obtain
     from bench.descriptor import DescriptorKind
     from bench.engines import Engine
+    from bench.fill import How
     from bench.memory import keep_freed_memory
     from bench.preprocess import Mode
     from bench.records import Config
     from bench.sources import images_of
+    from bench.unreadable import sentences
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
@@ -77,12 +87,17 @@ def embed(
         device=provenance.resolve_device(device),
         batch_size=batch_size,
         preprocess=str(Mode.parse(preprocess)),
+        alpha=alpha.value,
+        colour=colour.value,
     )
     store = WeightsStore(Network(offline), weights_dir, allow_code)
     with works.connected() as cluster, console.counting("images") as progress:
         loading = obtain(chosen[0], config, store, cluster)
         try:
-            n_images = embedding.embed(loading, source, output, kind, dtype.value, workers, progress)
+            how = How(workers, lambda done: progress(done, len(source.images)), strict)
+            made = embedding.embed(loading, source, output, kind, dtype.value, how)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; whole shards are kept, and the same command goes on") from None
-    console.out.print(f"{output} holds the {kind} descriptors of {n_images:,} images", soft_wrap=True)
+    console.out.print(f"{output} holds the {kind} descriptors of {made.n_images:,} images", soft_wrap=True)
+    for line in (*sentences("images", made.left_out), *(f"written: {path}" for path in made.lists)):
+        console.out.print(line, soft_wrap=True)

@@ -27,10 +27,16 @@ from bench.cli_generate_options import (
 from bench.cli_options import (
     WORKERS,
     AllowCode,
+    Alpha,
+    AlphaChoice,
     Calibrations,
+    Colour,
+    ColourChoice,
     Device,
+    KeepBlank,
     Offline,
     Plugins,
+    Strict,
     WeightsDir,
     Workers,
     load_plugins,
@@ -77,6 +83,10 @@ def replication(
     calibration: Calibrations = None,
     background: Background = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn: subsets, weights, samples.")] = 0,
+    alpha: Alpha = AlphaChoice.white,
+    colour: Colour = ColourChoice.ignored,
+    strict: Strict = False,
+    keep_blank: KeepBlank = False,
     device: Device = "auto",
     workers: Workers = WORKERS,
     weights_dir: WeightsDir = None,
@@ -90,7 +100,8 @@ def replication(
     """
     from bench import console, plugins, provenance
     from bench.audit.calibration import Calibration
-    from bench.audit.describing import Describing
+    from bench.audit.describing import Describing, config_of
+    from bench.audit.sides import Reading
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings as AuditSettings
     from bench.experiment import make, write
@@ -98,9 +109,11 @@ def replication(
     from bench.generate import extra
     from bench.generate.learner import Settings as TrainSettings
     from bench.generate.sample import Settings as SampleSettings
+    from bench.generate.subset import Reading as TrainingReading
     from bench.memory import keep_freed_memory
     from bench.similarity.spec import parse_all
     from bench.sources import images_of
+    from bench.unreadable import sentences, write_left_out
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()
@@ -137,23 +150,30 @@ def replication(
     )
     chosen, weights = plugins.backbones.select(backbones), WeightsStore(Network(offline), weights_dir, allow_code)
     source = images_of(images)
+    reading = TrainingReading(resolution, workers, alpha.value, colour.value, strict)
     sizes = make.sizes_of(subsets, len(source.images))
     wanted = make.Generating(source, sizes, training, checkpoint_every, sampling)
     make.require_possible(wanted, output)
     require_rates(auditing, len(source.images))
     try:
         with console.counting_each() as progress:
-            how = Describing.here(chosen, seed, where, batch_size, weights, workers, progress)
+            # of the squares that the networks see: transparency and profiles are gone by then
+            config = config_of(chosen, seed, where, batch_size, AlphaChoice.white.value, ColourChoice.ignored.value)
+            audit_reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+            how = Describing.here(chosen, config, weights, audit_reading, progress)
             how, unavailable = available(how, auditing)
-            make.make(wanted, output, workers, progress)
+            left_out = make.make(wanted, output, reading, progress)
             outcome = compare(sizes, output, auditing, how)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; what is whole is kept, and the same command goes on") from None
     outcome.unavailable.update(unavailable)
     _show(outcome)
+    for line in sentences("images", left_out):
+        console.out.print(line, soft_wrap=True)
     if outcome.found:
         argv = ["bench", *sys.argv[1:]]
         written = write.everything(output, outcome, wanted, auditing, argv, workers)
+        written += write_left_out(output, {"images": left_out})
         console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     if outcome.failed:
         raise typer.Exit(3)

@@ -25,7 +25,18 @@ from bench.cli_generate_options import (
     TrainedOn,
     Warmup,
 )
-from bench.cli_options import WORKERS, Device, Plugins, Workers, load_plugins
+from bench.cli_options import (
+    WORKERS,
+    Alpha,
+    AlphaChoice,
+    Colour,
+    ColourChoice,
+    Device,
+    Plugins,
+    Strict,
+    Workers,
+    load_plugins,
+)
 from bench.errors import Interrupted
 
 app = typer.Typer(help="Train a diffusion model, or make images with one.", no_args_is_help=True, rich_markup_mode=None)
@@ -66,6 +77,9 @@ def train(
     flip: Flip = False,
     checkpoint_every: CheckpointEvery = 500,
     seed: Annotated[int, typer.Option(help="Of the subset, the first weights, and what every step draws.")] = 0,
+    alpha: Alpha = AlphaChoice.white,
+    colour: Colour = ColourChoice.ignored,
+    strict: Strict = False,
     device: Device = "auto",
     precision: Annotated[TrainPrecision, typer.Option(help="auto: bf16 or fp16 on a GPU.")] = TrainPrecision.auto,
     workers: Workers = WORKERS,
@@ -79,6 +93,7 @@ def train(
     from bench.generate.learner import Settings
     from bench.memory import keep_freed_memory
     from bench.sources import images_of
+    from bench.unreadable import sentences, write_left_out
 
     keep_freed_memory()
     load_plugins(plugin)
@@ -99,13 +114,19 @@ def train(
         precision=precision.value,
     )
     try:
-        drawn = subsets.nested(images_of(images), subset, seed)
+        reading = subsets.Reading(resolution, workers, alpha.value, colour.value, strict)
         with console.counting("images") as progress:
-            pixels = subsets.pixels(drawn.images, resolution, workers, progress)
+            drawn = subsets.read(images_of(images), subset, seed, reading, progress)
         with _watching("steps", settings.steps, settings.batch_size) as watch:
             trained = training.train(
-                settings, drawn, pixels, output, checkpoint_every, lambda done, loss: watch(done, f"loss {loss:.4f}")
+                settings,
+                drawn.first(),
+                drawn.pixels,
+                output,
+                checkpoint_every,
+                lambda done, loss: watch(done, f"loss {loss:.4f}"),
             )
+        lists = write_left_out(output, {"images": drawn.left_out})
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the last checkpoint is kept, and the same command goes on") from None
     told = "holds the model" if trained else "already held the model"
@@ -114,6 +135,8 @@ def train(
         f"--model {output}` makes images with it",
         soft_wrap=True,
     )
+    for line in (*sentences("images", drawn.left_out), *(f"written: {path}" for path in lists)):
+        console.out.print(line, soft_wrap=True)
 
 
 @app.command()

@@ -15,6 +15,21 @@ class WeightsChoice(StrEnum):
     random = "random"
 
 
+class AlphaChoice(StrEnum):
+    """What a transparent image is laid on; drop: its colours as they are."""
+
+    white = "white"
+    black = "black"
+    drop = "drop"
+
+
+class ColourChoice(StrEnum):
+    """Whether colour profiles are used: managed converts to sRGB."""
+
+    ignored = "ignored"
+    managed = "managed"
+
+
 #: Threads that decode images, unless others are asked for.
 WORKERS = min(4, os.cpu_count() or 1)
 
@@ -25,6 +40,13 @@ EngineChoice = Annotated[str, typer.Option(help="What describes images: local, r
 WeightsDir = Annotated[
     Path | None, typer.Option("--weights-dir", help="Folder of weights brought by hand, under their published names.")
 ]
+Alpha = Annotated[AlphaChoice, typer.Option(help="What transparent images are laid on; drop: hidden colours show.")]
+Colour = Annotated[ColourChoice, typer.Option(help="managed: convert images by their colour profile to sRGB.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that can't be read or described.")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out such queries and positives too; the records say so.")
+]
+KeepBlank = Annotated[bool, typer.Option("--keep-blank", help="Compare images without content as well.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run TorchScript weights of which no hash was published.")
 ]

@@ -10,11 +10,17 @@ import typer
 from bench.cli_options import (
     WORKERS,
     AllowCode,
+    Alpha,
+    AlphaChoice,
     BatchSize,
+    Colour,
+    ColourChoice,
     Device,
     EngineChoice,
     Offline,
     Plugins,
+    SkipUnreadable,
+    Strict,
     WeightsChoice,
     WeightsDir,
     Workers,
@@ -46,6 +52,10 @@ def execute(
     background: Annotated[
         str | None, typer.Option(help="Folder, dataset or shards that post-processing is fitted on; not of the test.")
     ] = None,
+    alpha: Alpha = AlphaChoice.white,
+    colour: Colour = ColourChoice.ignored,
+    strict: Strict = False,
+    skip_unreadable: SkipUnreadable = False,
     output: Annotated[Path | None, typer.Option(help="Run folder.  [default: results/NAME]")] = None,
     device: Device = "auto",
     batch_size: BatchSize = 32,
@@ -78,6 +88,7 @@ def execute(
     from bench import console, plugins, provenance
     from bench.background import Background
     from bench.engines import Engine
+    from bench.loaded_dataset import Policy
     from bench.memory import keep_freed_memory
     from bench.paths import home
     from bench.postprocess import Pipeline
@@ -93,6 +104,8 @@ def execute(
 
     keep_freed_memory()
     load_plugins(plugin)
+    if strict and skip_unreadable:
+        raise UsageError("--strict stops at an image that --skip-unreadable leaves out: give one of them")
     works = Engine.parse(engine)
     files = WeightsStore(Network(offline), weights_dir, allow_code)
     chosen = plugins.backbones.select(backbones)
@@ -118,6 +131,8 @@ def execute(
         postprocess=str(pipeline),
         background=fitted_on.identity if fitted_on else None,
         limit=limit,
+        alpha=alpha.value,
+        colour=colour.value,
     )
     name = f"sweep-{datasets}" if sweeps else datasets
     folder = RunFolder.open(output or _default_output(name, config), config, overwrite)
@@ -130,8 +145,22 @@ def execute(
         works.connected() as cluster,
         console.watching() as watch,
     ):
+        policy = Policy(strict, skip_unreadable)
         prepared = Run(
-            config, chosen, items, fitted_on, folder, store, files, workers, argv, watch, tracked, cluster, sweeps
+            config,
+            chosen,
+            items,
+            fitted_on,
+            folder,
+            store,
+            files,
+            workers,
+            argv,
+            watch,
+            tracked,
+            cluster,
+            sweeps,
+            policy,
         )
         try:
             made = prepared.execute()
@@ -169,6 +198,8 @@ def _default_output(datasets: str, config: "Config") -> Path:
         config.preprocess if config.preprocess != "official" else "",
         config.postprocess,
         config.weights if config.weights == "random" else "",
+        "" if config.alpha == "white" else f"alpha-{config.alpha}",
+        "" if config.colour == "ignored" else f"colour-{config.colour}",
         "" if config.limit is None else f"limit{config.limit}",
     ]
     name = "-".join([datasets, *filter(None, changed)])

@@ -27,12 +27,15 @@ def search(
     ] = FLAT,
     engine: Annotated[str, typer.Option(help="What searches: local, ray or ray:HOST:PORT.")] = "local",
     seed: Annotated[int, typer.Option(help="Seed of the samples that train and judge an approximate index.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at a descriptor that is zero or not finite.")] = False,
 ) -> None:
     """Find the most similar of a database for each query, both descriptors on disk."""
     from bench import console
     from bench import search as searching
     from bench.engines import Engine
     from bench.similarity import Similarity
+    from bench.unreadable import require_none, sentences, write_left_out
+    from bench.usable import Usable, reopened
     from bench.vectors import open_vectors
 
     parsed, factory, works = Similarity.parse(similarity), _factory(index), Engine.parse(engine)
@@ -41,7 +44,10 @@ def search(
             f"--index {index} is searched by one machine: leave out --engine {engine}, or take --index flat"
         )
     searching.require_writable(output)
-    asking, among = open_vectors(queries), open_vectors(database)
+    asking, among = (Usable.of(open_vectors(name), parsed) for name in (queries, database))
+    left_out = {"queries": asking.left_out, "database": among.left_out}
+    for of in left_out.values():
+        require_none(of.unreadable, strict)
     what = {
         "queries": queries,
         "database": database,
@@ -49,15 +55,16 @@ def search(
         "top_k": top_k,
         "index": index,
         "engine": engine,
-        "queries_shape": asking.shape,
-        "database_shape": among.shape,
+        "queries_shape": asking.vectors.shape,
+        "database_shape": among.vectors.shape,
+        "unreadable": {side: len(of.unreadable) for side, of in left_out.items()},
         "seed": seed,
     }
     try:
         with works.connected() as cluster, console.counting("rows") as progress:
             if cluster:
                 where = str(Path(database).absolute())  # workers stand elsewhere
-                opening = partial(open_vectors, where, verify=False)
+                opening = partial(reopened, where, among.rows if among.unusable else None)
                 outcome = searching.exact_on(cluster, asking, opening, parsed, top_k, progress)
             elif factory:
                 outcome = searching.approximate(asking, among, parsed, top_k, factory, seed)
@@ -66,15 +73,18 @@ def search(
         searching.write(output, outcome, asking, among, what)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; nothing was kept") from None
-    lines = [f"top {top_k} of {len(among):,} by {parsed} for {len(asking):,} queries, {index}"]
+    lines = [f"top {top_k} of {len(among.rows):,} by {parsed} for {len(asking.rows):,} queries, {index}"]
     lines.append(f"search: {outcome.speed.per_second:,.1f} queries/s")
     if judged := outcome.judged:
-        sample = f"{judged.exact.queries:,} of {len(asking):,} queries, seed {seed}"
+        sample = f"{judged.exact.queries:,} of {len(asking.rows):,} queries, seed {seed}"
         lines.append(f"exact search: {judged.exact.per_second:,.1f} queries/s; index built in {judged.build_s:,.2f} s")
         lines.append(f"recall@{top_k}: {judged.recall:.4f} ({sample})")
         if judged.short:
             lines.append(f"fewer than {top_k} were found for {judged.short:,} queries")
-    for line in [*lines, f"written: {output}, {searching.report_file(output)}"]:
+    lists = write_left_out(output.parent, left_out, f"{output.stem}.")
+    lines += (line for side, of in left_out.items() for line in sentences(side, of))
+    written = output, searching.report_file(output), *lists
+    for line in [*lines, f"written: {', '.join(map(str, written))}"]:
         console.out.print(line, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
 """A backbone's descriptors of a set of images: found in the store, or made and kept there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import cells, provenance
+from bench import cells
 from bench.descriptor import DescriptorKind
-from bench.errors import DescriptorError
-from bench.extract import GLOBAL, DType, Throughput, extract
+from bench.extract import GLOBAL, DType
+from bench.fill import How, fill
 from bench.interfaces import Backbone, ImageFile, Model, Split
-from bench.manifest import unique_images
+from bench.manifest import Name
 from bench.plugins import Selected
 from bench.records import Config
 from bench.similarity.prepare import Rows
 from bench.store import DescriptorStore, Stored
+from bench.unreadable import require_none
 from bench.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -70,30 +71,42 @@ def obtain(
 def describe(
     loading: Loading,
     images: Sequence[ImageFile],
+    contents: Sequence[Name],
     key: Mapping[str, Any],
     store: DescriptorStore,
-    workers: int,
-    on_progress: Callable[[int], Any],
+    how: How,
 ) -> Stored:
-    """The descriptors of `images` that `key` tells, made batch by batch and kept in the store.
+    """Find the descriptors of images in the store, or make them and keep them there.
 
-    Raises ImageError, DescriptorError (not comparable, another dimension than declared), OSError (full disk).
+    Args:
+        contents: Of the images, as `bench.manifest.contents` names them.
+
+    Raises:
+        ImageError, DescriptorError: No image could be described, or, if `how.strict`, one could not; or the
+            dimension is another than declared.
+        OSError: Full disk.
     """
-    with store.filling(key, [image.id for image in images]) as filling:
-        if not filling.whole:  # another process may have made it meanwhile
-
-            def count(done: int) -> None:
-                on_progress(filling.done + done)
-
-            filling.finish(*make(loading, images[filling.done :], key, filling.append, workers, count))
     stored = store.find(key)
+    if stored is None:
+        with store.filling(key, contents) as writer:
+            if not writer.whole:  # another process may have made it meanwhile
+                fill(writer, loading, images, contents, key, how)
+        stored = store.find(key, retry=False)
     assert stored is not None
+    require_none(stored.failed, how.strict)
     return stored
 
 
-def of_split(descriptors: Rows, split: Split) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Of the queries and of the database, in their order, out of those of all images as `unique_images` has them."""
-    row_of = {image.id: row for row, image in enumerate(unique_images(split))}
+def described_images(images: Sequence[ImageFile], stored: Stored) -> list[ImageFile]:
+    """The images that have a row, in the order of the rows."""
+    return [image for image in images if image.id not in stored.failed]
+
+
+def of_split(
+    descriptors: Rows, images: Sequence[ImageFile], split: Split
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Split the descriptors of images into rows of queries [Q, ...] and of the database [M, ...], in their order."""
+    row_of = {image.id: row for row, image in enumerate(images)}
     queries, database = ([row_of[image.id] for image in images] for images in (split.queries, split.database))
     return _rows(descriptors, queries), _rows(descriptors, database)
 
@@ -103,35 +116,3 @@ def _rows(descriptors: Rows, wanted: Sequence[int]) -> NDArray[np.float32]:
     first, last = wanted[0], wanted[-1] + 1
     in_order = list(wanted) == list(range(first, last))
     return np.asarray(descriptors[first:last] if in_order else descriptors[np.array(wanted)], np.float32)
-
-
-def make(
-    loading: Loading,
-    images: Sequence[ImageFile],
-    key: Mapping[str, Any],
-    keep: Callable[[NDArray[np.floating]], Any],
-    workers: int,
-    on_progress: Callable[[int], Any],
-) -> tuple[int | None, Throughput, dict[str, Any], str]:
-    """Hands the descriptors of `images` that `key` tells to `keep`, batch by batch.
-
-    Returns how they were made: the number of parameters, the throughput, the hardware and the time (UTC).
-    Raises ImageError, DescriptorError.
-    """
-    backbone, config = loading.chosen.item, loading.config
-    kind = DescriptorKind.parse(key["descriptor"])
-
-    def checked(rows: NDArray[np.floating]) -> None:
-        if not kind.local and backbone.embed_dim not in (None, rows.shape[1]):
-            raise DescriptorError(f"{backbone.name} declares {backbone.embed_dim} dimensions, it gave {rows.shape[1]}")
-        keep(rows)
-
-    on_progress(0)
-    if loading.cluster is not None:
-        from bench.engines import extraction
-
-        made = extraction.extract(loading.cluster, loading, images, workers, checked, kind, key["dtype"], on_progress)
-        return made.n_parameters, made.throughput, dict(made.hardware), provenance.now()
-    how = config.batch_size, workers, checked, on_progress, config.device, kind, key["dtype"]
-    speed = extract(loading.model, cells.preprocessing(backbone, config), images, *how)
-    return loading.model.n_parameters, speed, provenance.hardware(config.device), provenance.now()

@@ -1,62 +1,59 @@
 """A backbone's descriptors of any images in a folder of their own, in the layout of bench.shards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from bench import paths
-from bench.describe import Loading, make
+from bench.describe import Loading
 from bench.descriptor import DescriptorKind
 from bench.errors import UsageError
 from bench.extract import DType
 from bench.files import sha256_text
-from bench.manifest import hashes, images_sha256
-from bench.shards import Writer
+from bench.fill import How, fill
+from bench.manifest import contents, images_sha256
+from bench.shard_writer import Writer
 from bench.sources import Source
+from bench.unreadable import LeftOut, readable_files, require_none, write_left_out
+
+#: Of the images in unreadable.csv.
+SIDE = "images"
 
 
-def embed(
-    loading: Loading,
-    source: Source,
-    folder: Path,
-    kind: DescriptorKind,
-    dtype: DType,
-    workers: int,
-    on_progress: Callable[[int, int], Any],
-) -> int:
-    """Writes the descriptors of all images of `source` to `folder`, their ids as names, and returns their number.
+@dataclass(frozen=True)
+class Embedded:
+    """n_images: that have a row. lists: the files that list the others."""
 
-    Goes on after the last shard that is whole. on_progress: told how many are done, and of how many. Raises UsageError
-    where the folder holds anything else or another process writes to it, DatasetError where there are no images, and
-    ImageError, DescriptorError, OSError as `make` and the writer do.
+    n_images: int
+    left_out: LeftOut
+    lists: Sequence[Path]
+
+
+def embed(loading: Loading, source: Source, folder: Path, kind: DescriptorKind, dtype: DType, how: How) -> Embedded:
+    """Write the descriptors of all images of a source to a folder, with their ids as names.
+
+    It goes on in a folder that it wrote before: rows of images that are the same stay, those that were added or
+    replaced are described, those that are gone are dropped. unreadable.csv lists the images that have no row.
+
+    Raises:
+        UsageError: The folder holds anything else, or another process writes to it.
+        DatasetError: There are no images.
+        ImageError, DescriptorError, OSError: As `fill`.
     """
-    images = source.images
-    key = loading.key(images_sha256(images, hashes(images)), kind, dtype)
-    with _alone(folder), Writer(folder, key) as writer:
-        if writer.whole:
-            return writer.done
-        first = written = writer.done
-
-        def keep(rows: NDArray[np.floating]) -> None:
-            nonlocal written
-            writer.append(rows, [image.id for image in images[written : written + len(rows)]])
-            written += len(rows)
-
-        count = partial(_count, on_progress, first, len(images))
-        n_parameters, speed, hardware, when = make(loading, images[first:], key, keep, workers, count)
-        writer.finish(n_parameters=n_parameters, throughput=asdict(speed), hardware=hardware, measured_utc=when)
-        return written
-
-
-def _count(on_progress: Callable[[int, int], Any], before: int, total: int, done: int) -> None:
-    on_progress(before + done, total)
+    images, sha256, unreadable = readable_files(source, how.strict)
+    names = contents(images, sha256)
+    key = loading.key(images_sha256(images, sha256), kind, dtype)
+    with _alone(folder), Writer(folder, key, names) as writer:
+        if not writer.whole:
+            fill(writer, loading, images, names, key, how)
+        failed = {name: of.reason for name, of in writer.failed.items()}
+        require_none(failed, how.strict)
+        left_out = LeftOut({**unreadable, **failed}, {}, source.skipped)
+        lists = write_left_out(folder, {SIDE: left_out})
+    return Embedded(len(images) - len(failed), left_out, lists)
 
 
 @contextmanager

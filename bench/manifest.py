@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -12,6 +12,13 @@ from bench.files import sha256_file, sha256_text
 from bench.interfaces import ImageFile, Levels, Split
 
 HASHED_AT_ONCE = 4096
+
+
+class Name(NamedTuple):
+    """An image: its id, and what decides its descriptor, as `contents` has it."""
+
+    id: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -45,18 +52,48 @@ def unique_images(split: Split) -> list[ImageFile]:
 
 
 def hashes(images: Sequence[ImageFile]) -> dict[str, str]:
-    """Image id -> sha256 of its file. Raises DatasetError where one is missing."""
-    found: dict[str, str] = {}
-    try:
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(images), HASHED_AT_ONCE):
-                some = images[start : start + HASHED_AT_ONCE]
-                found |= zip((i.id for i in some), pool.map(lambda i: sha256_file(i.path), some), strict=True)
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"the image {error.filename} is missing: restore it or remove it from the dataset"
-        ) from error
+    """Hash the files of images: image id -> sha256.
+
+    Raises:
+        DatasetError: A file cannot be read.
+    """
+    found, unreadable = hash_files(images)
+    for why in unreadable.values():
+        raise DatasetError(f"{why}, or remove it from the dataset")
     return found
+
+
+def hash_files(images: Sequence[ImageFile]) -> tuple[dict[str, str], dict[str, str]]:
+    """Hash the files of images.
+
+    Returns:
+        sha256 by image id; and of those whose file cannot be read, the reason by image id.
+    """
+    found: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(images), HASHED_AT_ONCE):
+            some = images[start : start + HASHED_AT_ONCE]
+            for image, (sha256, why) in zip(some, pool.map(_hash_or_why_not, some), strict=True):
+                if sha256:
+                    found[image.id] = sha256
+                else:
+                    unreadable[image.id] = why
+    return found, unreadable
+
+
+def _hash_or_why_not(image: ImageFile) -> tuple[str, str]:
+    try:
+        return sha256_file(image.path), ""
+    except FileNotFoundError:
+        return "", f"the image {image.path} is missing: restore it"
+    except OSError as error:
+        return "", f"the image {image.path} can't be read ({error.strerror or error}): mend it"
+
+
+def contents(images: Iterable[ImageFile], hashed: Mapping[str, str]) -> list[Name]:
+    """Name images by their ids and by what decides their descriptor: the sha256 of the file, and the box."""
+    return [Name(image.id, hashed[image.id] + (f" {image.box}" if image.box else "")) for image in images]
 
 
 def images_sha256(images: Iterable[ImageFile], hashed: Mapping[str, str]) -> str:

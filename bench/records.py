@@ -4,7 +4,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from bench.errors import UsageError
 from bench.evidence import Evidence, from_bytes
 from bench.files import sha256_bytes, sha256_file, write_bytes, write_json
+from bench.interfaces import Alpha, Colour
 from bench.plan import Definition
 from bench.plugins import natural
 from bench.record_shape import lacks
@@ -55,7 +56,7 @@ class Config:
     """What decides the numbers in a run folder; a folder holds records of one configuration only.
 
     The names are in order, so that one selection written in two ways is one configuration. datasets, background:
-    identities. limit: of queries a dataset, see bench.sample.
+    identities. limit: of queries a dataset, see bench.sample. alpha, colour: as `bench.interfaces.Preprocess` has them.
     """
 
     backbones: tuple[str, ...]
@@ -69,6 +70,8 @@ class Config:
     postprocess: str = ""
     background: str | None = None
     limit: int | None = None
+    alpha: Alpha = "white"
+    colour: Colour = "ignored"
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ class RunFolder:
                 f"the folder {self.path} is merged from other runs: go on in one of those and merge again, or choose "
                 "another --output"
             )
+        # of a field that an older version did not have, the default is meant
+        before = {of.name: of.default for of in fields(Config) if of.default is not MISSING} | before
         changed = [key for key in wanted if before.get(key) != wanted[key]]
         if changed:
             told = "; ".join(f"{key} was {before.get(key)}, now {wanted[key]}" for key in changed)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import Any, Protocol, TypeVar
@@ -12,18 +12,19 @@ import numpy as np
 from bench import cells, evidence, plan
 from bench.background import Background, Loaded
 from bench.cells import Failure, Outcome, kind_of
-from bench.describe import Loading, describe, obtain, of_split
+from bench.describe import Loading, describe, described_images, obtain, of_split
 from bench.descriptor import DescriptorKind
 from bench.engines import Cluster
 from bench.errors import DatasetUnavailable, WeightsUnavailable, told
 from bench.evaluate import evaluate
-from bench.interfaces import Backbone, Dataset, ImageFile, Split
-from bench.manifest import Manifest, hashes, manifest, unique_images
+from bench.fill import How
+from bench.interfaces import Backbone, Dataset, ImageFile
+from bench.loaded_dataset import GO_ON, LoadedDataset, Policy
+from bench.manifest import contents
 from bench.plan import Definition, Plan
 from bench.plugins import Selected
 from bench.postprocess import Fitted, Pipeline
 from bench.records import Config, Record, RunFolder
-from bench.sample import limited
 from bench.similarity import Similarity
 from bench.store import DescriptorStore, Stored
 from bench.trackers import Tracker
@@ -40,16 +41,6 @@ class Watch(Protocol):
 
     def images(self, cell: Definition, total: int, done: int) -> Any:
         """So many of the images are described for a cell."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A dataset that was read."""
-
-    dataset: Dataset
-    split: Split
-    manifest: Manifest
-    hashed: Mapping[str, str]
 
 
 class Run:
@@ -73,6 +64,7 @@ class Run:
         tracker: Tracker,
         cluster: Cluster | None = None,
         sweeps: bool = False,
+        policy: Policy = GO_ON,
     ) -> None:
         self.config = config
         self.backbones = {chosen.item.name: chosen for chosen in backbones}
@@ -88,7 +80,8 @@ class Run:
         self.tracker = tracker
         self.cluster = cluster
         self.sweeps = sweeps
-        self._data: dict[str, Data | Failure] = {}
+        self.policy = policy
+        self._data: dict[str, LoadedDataset | Failure] = {}
         self._settled = 0
 
     def execute(self) -> list[Record]:
@@ -98,7 +91,9 @@ class Run:
         self._done = {record.cell: record for record in self.folder.records() if record.status == "ok"}
         self._total = len(wanted)
         self._settle(0)
-        self._fitted_on = _attempt("background", self.background.load) if self.background else None
+        self._fitted_on = (
+            _attempt("background", partial(self.background.load, self.policy.strict)) if self.background else None
+        )
         if self.config.weights == "pretrained":
             self.weights.probe(chosen.item.weights for chosen in self.backbones.values())
         for name, of_backbone in groupby(wanted, key=lambda cell: cell.backbone):
@@ -114,7 +109,7 @@ class Run:
             self._run_dataset(chosen, loading, self._data[name], list(of_dataset))
 
     def _run_dataset(
-        self, chosen: Selected[Backbone], loading: Loading | Failure, data: Data | Failure, of_dataset: Plan
+        self, chosen: Selected[Backbone], loading: Loading | Failure, data: LoadedDataset | Failure, of_dataset: Plan
     ) -> None:
         done = (
             [] if isinstance(data, Failure) else [c for c in of_dataset if self._is_current(c, chosen, loading, data)]
@@ -130,7 +125,9 @@ class Run:
             for kind in dict.fromkeys(kind_of(cell.similarity) for cell in possible):
                 self._compute(loading, data, [cell for cell in possible if kind_of(cell.similarity) == kind], kind)
 
-    def _is_current(self, cell: Definition, chosen: Selected[Backbone], loading: Loading | Failure, data: Data) -> bool:
+    def _is_current(
+        self, cell: Definition, chosen: Selected[Backbone], loading: Loading | Failure, data: LoadedDataset
+    ) -> bool:
         """Whether the cell's record still says what computing it again would say.
 
         Where the weights have gone since, what was computed with them counts, if nothing else has changed.
@@ -138,16 +135,18 @@ class Run:
         record = self._done.get(cell)
         if record is None or not self.folder.has_evidence(record):
             return False
+        if record.body["dataset"].get("n_needed_unreadable") and not self.policy.skip:
+            return False
         sha256 = record.body["backbone"]["weights_sha256"] if isinstance(loading, Failure) else loading.sha256
         chosen = chosen if isinstance(loading, Failure) else loading.chosen
         key = cells.descriptor_key(chosen, self.config, sha256, data.manifest.images_sha256, kind_of(cell.similarity))
         return record.fingerprint == self._fingerprint(key, data, cell)
 
-    def _fingerprint(self, key: dict[str, Any], data: Data, cell: Definition) -> str:
+    def _fingerprint(self, key: dict[str, Any], data: LoadedDataset, cell: Definition) -> str:
         background = self._fitted_on.sha256 if isinstance(self._fitted_on, Loaded) else None
         return cells.fingerprint(key, data.dataset, data.manifest, cell.similarity, self.pipeline, background)
 
-    def _without_indivisible(self, todo: Plan, loading: Loading, data: Data) -> Plan:
+    def _without_indivisible(self, todo: Plan, loading: Loading, data: LoadedDataset) -> Plan:
         """Fails, or of a sweep leaves out, before anything is described, the cells whose chunks do not divide."""
         dimension = loading.chosen.item.embed_dim
         if dimension is None:
@@ -163,21 +162,27 @@ class Run:
                 self._fail([cell], problem, loading, data)
         return kept
 
-    def _compute(self, loading: Loading, data: Data, todo: Plan, kind: DescriptorKind) -> None:
+    def _compute(self, loading: Loading, data: LoadedDataset, todo: Plan, kind: DescriptorKind) -> None:
         key = loading.key(data.manifest.images_sha256, kind)
-        stored = self._described(loading, unique_images(data.split), key, todo[0])
+        stored = self._described(loading, data.images, data.hashed, key, todo[0])
         if isinstance(stored, Failure):
             self._fail(todo, stored, loading, data)
             return
+        judged = _attempt("extract", partial(data.judged, stored.failed, self.policy))
+        if isinstance(judged, Failure):
+            self._fail(todo, judged, loading, replace(data, unreadable={**data.unreadable, **stored.failed}))
+            return
         fitted = self._fit(loading, data, todo[0])
         if isinstance(fitted, Failure):
-            self._fail(todo, fitted, loading, data)
+            self._fail(todo, fitted, loading, judged)
             return
+        described = described_images(data.images, stored)
         for cell in todo:
-            score = partial(_score, cell, data, stored, fitted, self._fingerprint(key, data, cell))
-            self._write(cell, _attempt("evaluate", score), loading, data)
+            rows = _Rows(stored, described, judged, fitted)
+            score = partial(_score, cell, rows, self._fingerprint(key, data, cell))
+            self._write(cell, _attempt("evaluate", score), loading, judged)
 
-    def _fit(self, loading: Loading, data: Data, cell: Definition) -> Fitted | Failure:
+    def _fit(self, loading: Loading, data: LoadedDataset, cell: Definition) -> Fitted | Failure:
         """The post-processing fitted on the background's descriptors, which must be apart from the dataset's images."""
         if self._fitted_on is None:
             return self.pipeline.fit(None)
@@ -188,7 +193,7 @@ class Run:
             return apart
         if self._fitted is None:
             key = loading.key(self._fitted_on.sha256)
-            stored = self._described(loading, self._fitted_on.images, key, cell)
+            stored = self._described(loading, self._fitted_on.images, self._fitted_on.hashed, key, cell)
             self._fitted = (
                 stored
                 if isinstance(stored, Failure)
@@ -196,36 +201,41 @@ class Run:
             )
         return self._fitted
 
-    def _read(self, name: str) -> Data:
-        dataset = self.datasets[name]
-        split = dataset.load()
-        if self.config.limit is not None:
-            split = limited(split, self.config.limit, self.config.seed)
-        hashed = hashes(unique_images(split))
-        return Data(dataset, split, manifest(split, hashed), hashed)
+    def _read(self, name: str) -> LoadedDataset:
+        return LoadedDataset.load(self.datasets[name], self.config.limit, self.config.seed, self.policy)
 
     def _described(
-        self, loading: Loading, images: Sequence[ImageFile], key: dict[str, Any], cell: Definition
+        self,
+        loading: Loading,
+        images: Sequence[ImageFile],
+        hashed: Mapping[str, str],
+        key: dict[str, Any],
+        cell: Definition,
     ) -> Stored | Failure:
         """The descriptors under a key, from the store if they are there."""
-        if found := _attempt("extract", partial(self.store.find, key)):
-            return found
-        if self.cluster is None and isinstance(model := _attempt("weights", lambda: loading.model), Failure):
+        found = _attempt("extract", partial(self.store.find, key))
+        if (
+            not found
+            and self.cluster is None
+            and isinstance(model := _attempt("weights", lambda: loading.model), Failure)
+        ):
             return model
-        progress = partial(self.watch.images, cell, len(images))
-        return _attempt("extract", partial(describe, loading, images, key, self.store, self.workers, progress))
+        how = How(self.workers, partial(self.watch.images, cell, len(images)), self.policy.strict)
+        return _attempt("extract", lambda: describe(loading, images, contents(images, hashed), key, self.store, how))
 
     def _fail(
-        self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: Data | None = None
+        self, of: Iterable[Definition], why: Failure, loading: Loading | None = None, data: LoadedDataset | None = None
     ) -> None:
         for cell in of:
             self._write(cell, why, loading, data)
 
-    def _write(self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: Data | None) -> None:
+    def _write(
+        self, cell: Definition, result: Outcome | Failure, loading: Loading | None, data: LoadedDataset | None
+    ) -> None:
         backbone = loading.chosen.item if loading else self.backbones[cell.backbone].item
         weights = (loading.source, loading.sha256) if loading else (None, None)
-        dataset, found = self.datasets[cell.dataset], data.manifest if data else None
-        record = cells.record(cell, backbone, dataset, self.config, self.argv, *weights, found, result)
+        dataset = self.datasets[cell.dataset]
+        record = cells.record(cell, backbone, dataset, self.config, self.argv, *weights, data, result)
         self.folder.write(record, result.evidence if isinstance(result, Outcome) else None)
         self.tracker(record)
         self._settle(1)
@@ -239,14 +249,24 @@ def _require_divides(similarity: Similarity, pipeline: Pipeline, dimension: int)
     similarity.require_divides(pipeline.dimension(dimension))
 
 
-def _score(cell: Definition, data: Data, stored: Stored, fitted: Fitted, fingerprint: str) -> Outcome:
+@dataclass(frozen=True)
+class _Rows:
+    """Descriptors of images, the part of a dataset that they are of, and the post-processing."""
+
+    stored: Stored
+    images: Sequence[ImageFile]
+    data: LoadedDataset
+    fitted: Fitted
+
+
+def _score(cell: Definition, rows: _Rows, fingerprint: str) -> Outcome:
     started = time.perf_counter()
-    queries, database = (fitted.apply(rows) for rows in of_split(stored.descriptors, data.split))
+    split, dataset, fitted = rows.data.split, rows.data.dataset, rows.fitted
+    queries, database = (fitted.apply(of) for of in of_split(rows.stored.descriptors, rows.images, split))
     offset = fitted.offsets(queries, cell.similarity)
-    wanted, candidates = data.dataset.metrics, data.dataset.candidates
-    evaluation = evaluate(queries, database, data.split, wanted, cell.similarity, offset, candidates)
+    evaluation = evaluate(queries, database, split, dataset.metrics, cell.similarity, offset, dataset.candidates)
     duration = time.perf_counter() - started
-    return Outcome(evaluation, evidence.to_bytes(evaluation.evidence), fingerprint, stored, duration)
+    return Outcome(evaluation, evidence.to_bytes(evaluation.evidence), fingerprint, rows.stored, duration)
 
 
 def _attempt(phase: str, work: Callable[[], T]) -> T | Failure:

@@ -12,8 +12,10 @@ from bench import provenance
 from bench.errors import UsageError
 from bench.files import write_atomic, write_json
 from bench.similarity import Similarity, TopK, rescore, top_k
+from bench.similarity.prepare import Rows
 from bench.similarity.scan import threads
-from bench.vectors import Column, Vectors
+from bench.usable import Usable
+from bench.vectors import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,17 +64,17 @@ class Outcome:
     judged: Judged | None = None
 
 
-def exact(queries: Vectors, database: Vectors, similarity: Similarity, k: int) -> Outcome:
+def exact(queries: Usable, database: Usable, similarity: Similarity, k: int) -> Outcome:
     """The k best of each query. Raises as `top_k` does."""
-    _warm_up(queries, database, similarity)
-    found, speed = _timed(queries, database, similarity, k)
+    _warm_up(queries.descriptors, database.descriptors, similarity)
+    found, speed = _timed(queries.descriptors, database.descriptors, similarity, k)
     return Outcome(found, speed)
 
 
 def exact_on(
     cluster: "Cluster",
-    queries: Vectors,
-    opening: Callable[[], Vectors],
+    queries: Usable,
+    opening: Callable[[], Rows],
     similarity: Similarity,
     k: int,
     on_progress: Callable[[int, int], Any],
@@ -81,16 +83,17 @@ def exact_on(
     from bench.engines import search as sharded
 
     started = time.perf_counter()
-    found = sharded.top_k(cluster, queries[0 : len(queries)], opening, k, similarity, on_progress)
-    return Outcome(found, Speed(len(queries), time.perf_counter() - started))
+    found = sharded.top_k(cluster, queries.descriptors[0 : len(queries.rows)], opening, k, similarity, on_progress)
+    return Outcome(found, Speed(len(queries.rows), time.perf_counter() - started))
 
 
 def approximate(
-    queries: Vectors, database: Vectors, similarity: Similarity, k: int, factory: "Factory", seed: int
+    asking: Usable, among: Usable, similarity: Similarity, k: int, factory: "Factory", seed: int
 ) -> Outcome:
     """The k best that indexes of faiss find, judged by an exact search. Raises as `top_k` and `build` do."""
     from bench.similarity.approximate import build
 
+    queries, database = asking.descriptors, among.descriptors
     index = build(database, similarity, factory, seed)
     _warm_up(queries, database, similarity)
     started = time.perf_counter()
@@ -111,19 +114,19 @@ def recall(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
     return float(np.mean(hits))
 
 
-def _warm_up(queries: Vectors, database: Vectors, similarity: Similarity) -> None:
+def _warm_up(queries: Rows, database: Rows, similarity: Similarity) -> None:
     """Load the compiled code, which is none of the time of a search."""
     top_k(queries[:1], database[:1], 1, similarity)
     rescore(queries[:1], database, np.zeros((1, 1), np.int64), similarity)
 
 
-def _timed(queries: Any, database: Vectors, similarity: Similarity, k: int) -> tuple[TopK, Speed]:
+def _timed(queries: Any, database: Rows, similarity: Similarity, k: int) -> tuple[TopK, Speed]:
     started = time.perf_counter()
     found = top_k(queries, database, k, similarity)
     return found, Speed(len(queries), time.perf_counter() - started)
 
 
-def write(path: Path, outcome: Outcome, queries: Vectors, database: Vectors, what: dict[str, Any]) -> None:
+def write(path: Path, outcome: Outcome, queries: Usable, database: Usable, what: dict[str, Any]) -> None:
     """Write the pairs found as .parquet or .csv, and beside it the account of the search; both whole, or none.
 
     Columns: query (row), query_id, rank (from 1), database (row), database_id, score; ids are null where there are
@@ -132,7 +135,7 @@ def write(path: Path, outcome: Outcome, queries: Vectors, database: Vectors, wha
     """
     require_writable(path)
     account = _account(outcome, what)
-    tables = _tables(outcome.found, queries.ids, database.ids)
+    tables = _tables(outcome.found, queries, database)
     write_atomic(path, lambda stream: write_tables(stream, path.suffix.lower(), tables))
     try:
         write_json(report_file(path), account)
@@ -164,7 +167,7 @@ def _account(outcome: Outcome, what: dict[str, Any]) -> dict[str, Any]:
     return {**what, **told, **where, "finished": provenance.now()}
 
 
-def _tables(found: TopK, of_queries: Column | None, of_database: Column | None) -> Iterator["pa.Table"]:
+def _tables(found: TopK, queries: Usable, database: Usable) -> Iterator["pa.Table"]:
     import pyarrow as pa
 
     k = found.indices.shape[1]
@@ -172,13 +175,14 @@ def _tables(found: TopK, of_queries: Column | None, of_database: Column | None) 
         indices, scores = (a[first : first + QUERIES_AT_ONCE].ravel() for a in (found.indices, found.scores))
         there = indices >= 0
         rows = np.arange(first, first + len(indices) // k).repeat(k)[there]
+        rows, matched = queries.rows[rows], database.rows[indices[there]]
         ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), len(indices) // k)[there]
         columns = {
             "query": pa.array(rows, pa.int64()),
-            "query_id": _ids(of_queries, rows),
+            "query_id": _ids(queries.vectors.ids, rows),
             "rank": pa.array(ranks),
-            "database": pa.array(indices[there]),
-            "database_id": _ids(of_database, indices[there]),
+            "database": pa.array(matched),
+            "database_id": _ids(database.vectors.ids, matched),
             "score": pa.array(scores[there]),
         }
         yield pa.table(columns)

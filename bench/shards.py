@@ -1,42 +1,47 @@
 """Descriptors on disk as shards, in the layout of clip-retrieval, written so that a killed writer loses no whole shard.
 
     img_emb/img_emb_0000.npy            rows [N, D], or [N, T, d] of local descriptors
-    metadata/metadata_0000.parquet      their names, column `image_path`
-    meta.json                           what they are made from, and every shard's rows and checksums
+    metadata/metadata_0000.parquet      their images: id (column `image_path`) and content (column `content`)
+    meta.json                           what they are made from, every shard's rows and checksums, failed images
 
-`partial.json` stands in the place of `meta.json` until the last row is there.
+`partial.json` takes the place of `meta.json` until the last row is there. `bench.shard_writer` writes a folder.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import vector_files
-from bench.errors import DescriptorError, UsageError
-from bench.files import sha256_file, write_atomic, write_json
+from bench.errors import DescriptorError
+from bench.files import sha256_file, write_json
+from bench.manifest import Name
 from bench.similarity.prepare import Rows
 from bench.vectors import Vectors
 
 FORMAT = 2
-#: A shard is closed when it is so large; small ones come first, so that few images, too, are resumed in the middle.
-FIRST_BYTES, LARGEST_BYTES = 1 << 20, 1 << 26
-#: Shards of one size before those of twice the size.
-OF_A_SIZE = 8
 WHOLE, PARTIAL = "meta.json", "partial.json"
 ROWS, NAMES = "img_emb", "metadata"
+#: Columns of the files of names.
+IDS, CONTENT = "image_path", "content"
 
 
 class Damaged(DescriptorError):
     """Shards, or the list of them, that are not what was written."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An image without a descriptor. transient: trying again may help (memory, a broken connection)."""
+
+    content: str
+    reason: str
+    transient: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,17 @@ class Shard:
 
 @dataclass(frozen=True)
 class Meta:
-    """What meta.json says. made_from: what decides the values. row: shape of one. details: how they were made."""
+    """What meta.json says.
+
+    made_from: what decides the values. row: shape of one. failed: images without a row, by id. details: how the rows
+    were made.
+    """
 
     made_from: Mapping[str, Any]
     row: tuple[int, ...] = ()
     dtype: str = "float32"
     shards: tuple[Shard, ...] = ()
+    failed: Mapping[str, Failed] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -80,7 +90,9 @@ class Meta:
                     tuple(found.pop("row")),
                     str(np.dtype(found.pop("dtype"))),
                 )
-                return cls(made_from, row, dtype, tuple(Shard(**shard) for shard in found.pop("shards")), found)
+                shards = tuple(Shard(**shard) for shard in found.pop("shards"))
+                failed = {name: Failed(**of) for name, of in found.pop("failed", {}).items()}
+                return cls(made_from, row, dtype, shards, failed, found)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Damaged(f"{path} is damaged: delete {path.parent}, it has to be made again") from None
         if version < FORMAT:
@@ -111,7 +123,7 @@ def open_shards(folder: Path) -> Opened:
     meta = Meta.read(folder / WHOLE)
     for _, path in damaged(folder, meta):
         raise Damaged(f"{folder / path} is lost or damaged: delete {folder}, or make it again")
-    maps = [np.load(folder / _rows_file(n), mmap_mode="r", allow_pickle=False) for n in range(len(meta.shards))]
+    maps = [np.load(folder / rows_file(n), mmap_mode="r", allow_pickle=False) for n in range(len(meta.shards))]
     return Opened(maps[0] if len(maps) == 1 else Vectors([_mapped(folder, rows) for rows in maps]), meta)
 
 
@@ -125,147 +137,38 @@ def damaged(folder: Path, meta: Meta) -> list[tuple[int, str]]:
     files = [
         (number, path, sha256)
         for number, shard in enumerate(meta.shards)
-        for path, sha256 in ((_rows_file(number), shard.sha256), (_names_file(number), shard.metadata_sha256))
+        for path, sha256 in ((rows_file(number), shard.sha256), (names_file(number), shard.metadata_sha256))
     ]
     with ThreadPoolExecutor() as pool:
-        whole = pool.map(lambda file: _is_whole(folder / file[1], file[2]), files)
+        whole = pool.map(lambda file: is_whole(folder / file[1], file[2]), files)
         return [(number, path) for (number, path, _), is_whole in zip(files, whole, strict=True) if not is_whole]
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def is_whole(path: Path, sha256: str) -> bool:
+    """Whether a file is there and has this sha256."""
     try:
         return sha256_file(path) == sha256
     except OSError:
         return False
 
 
-def _rows_file(number: int) -> str:
+def rows_file(number: int) -> str:
+    """The rows of a shard, as a path in its folder."""
     return f"{ROWS}/img_emb_{number:04d}.npy"
 
 
-def _names_file(number: int) -> str:
+def names_file(number: int) -> str:
+    """The images of a shard, as a path in its folder."""
     return f"{NAMES}/metadata_{number:04d}.parquet"
 
 
-class Writer:
-    """A folder of descriptors that is being written; it goes on after the last shard that is whole.
+def names_in(path: Path) -> list[Name]:
+    """The images of a shard; none where the file is damaged, or of an older version, which left their content out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    done: the rows that were there already. whole: whether these are all, and nothing is left to do.
-    A shard ends where a batch does, so a run that goes on cuts the same batches. The last shard is listed by meta.json
-    alone, so what is not finished lacks a row. Leaving the block keeps the shards that are whole; where there are none,
-    nothing is left. Only one process may write to a folder at a time.
-    """
-
-    def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
-        """Raises UsageError where the folder holds something else; as `Meta.read`; OSError."""
-        self._folder = folder
-        self._meta = self._before(json.loads(json.dumps(made_from)))
-        lost = damaged(folder, self._meta)
-        self.whole = listing(folder) == folder / WHOLE and not lost
-        self._waiting: list[NDArray[np.floating]] = []
-        self._names: list[str] = []
-        if not self.whole:
-            kept = lost[0][0] if lost else len(self._meta.shards)
-            self._meta = replace(self._meta, shards=self._meta.shards[:kept], details={})
-            self._meta.write(folder / PARTIAL)
-            (folder / WHOLE).unlink(missing_ok=True)
-            self._sweep()
-        self.done = self._meta.rows
-
-    def append(self, rows: NDArray[np.floating], names: Sequence[str]) -> None:
-        """The next descriptors [B, D] or [B, T, d], which the caller leaves as they are, and a name for each.
-
-        Raises DescriptorError where they have another shape or type than those before, OSError (full disk).
-        """
-        if not self._meta.shards and not self._waiting:
-            self._meta = replace(self._meta, row=rows.shape[1:], dtype=str(rows.dtype))
-        if (rows.shape[1:], str(rows.dtype)) != (self._meta.row, self._meta.dtype):
-            raise DescriptorError(
-                f"the descriptor of '{names[0]}' is {rows.dtype} {list(rows.shape[1:])}, those before it "
-                f"{self._meta.dtype} {list(self._meta.row)}: only descriptors of one shape and type are compared"
-            )
-        if sum(waiting.nbytes for waiting in self._waiting) >= self._full():
-            self._meta = self._with_shard()
-            self._meta.write(self._folder / PARTIAL)
-            self._waiting, self._names = [], []
-        self._waiting.append(rows)
-        self._names += names
-
-    def finish(self, **details: Any) -> None:
-        """Write what is left, and `details` in meta.json. Raises DescriptorError where there are no rows, OSError."""
-        if not self._names:
-            raise DescriptorError(f"there are no descriptors for {self._folder}: name at least one image")
-        meta = replace(self._with_shard(), details=details)
-        meta.write(self._folder / WHOLE)
-        self._meta = meta
-        (self._folder / PARTIAL).unlink()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._sweep()
-        if not self._meta.shards:
-            (self._folder / PARTIAL).unlink(missing_ok=True)
-            for folder in (self._folder / ROWS, self._folder / NAMES, self._folder):
-                with suppress(OSError):  # not there, or somebody else's file is in it
-                    folder.rmdir()
-
-    def _before(self, made_from: Mapping[str, Any]) -> Meta:
-        before = listing(self._folder)
-        if before is None:
-            if self._folder.exists() and any(not _is_temporary(path) for path in self._folder.iterdir()):
-                raise UsageError(
-                    f"{self._folder} is not empty and holds no descriptors to go on with: name another folder"
-                )
-            return Meta(made_from)
-        meta = Meta.read(before)
-        if other := [
-            name for name in made_from.keys() | meta.made_from if made_from.get(name) != meta.made_from.get(name)
-        ]:
-            raise UsageError(
-                f"{self._folder} holds descriptors made from something else (other {', '.join(sorted(other))}): name "
-                "another folder, or delete it"
-            )
-        return meta
-
-    def _full(self) -> int:
-        return min(FIRST_BYTES << min(len(self._meta.shards) // OF_A_SIZE, 63), LARGEST_BYTES)
-
-    def _with_shard(self) -> Meta:
-        """The list with a shard of what waits, once that is on disk."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        number = len(self._meta.shards)
-        rows, names = self._folder / _rows_file(number), self._folder / _names_file(number)
-        table = pa.table({"image_path": pa.array(self._names, pa.string())})
-        write_atomic(rows, partial(_write_rows, self._waiting))
-        write_atomic(names, lambda stream: pq.write_table(table, stream))
-        shard = Shard(len(self._names), sha256_file(rows), sha256_file(names))
-        return replace(self._meta, shards=(*self._meta.shards, shard))
-
-    def _sweep(self) -> None:
-        """Remove shards that are not listed, and what killed writers left."""
-        listed = {path for n in range(len(self._meta.shards)) for path in (_rows_file(n), _names_file(n))}
-        for pattern in (f"{ROWS}/img_emb_*.npy", f"{NAMES}/metadata_*.parquet", "*/.*.tmp", ".*.tmp"):
-            for path in self._folder.glob(pattern):
-                if str(path.relative_to(self._folder)) not in listed and (path.suffix != ".tmp" or _is_temporary(path)):
-                    path.unlink(missing_ok=True)
-
-
-def _is_temporary(path: Path) -> bool:
-    """Whether `write_atomic` of a writer here made it and was killed."""
-    own = (f".{WHOLE}.", f".{PARTIAL}.", ".img_emb_", ".metadata_")
-    return path.name.startswith(own) and path.suffix == ".tmp"
-
-
-def _write_rows(blocks: Sequence[NDArray[np.floating]], stream: IO[bytes]) -> None:
-    """As np.save of them all, which on a full disk does not say so."""
-    shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
-    described = {"descr": np.lib.format.dtype_to_descr(blocks[0].dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, described)
-    for block in blocks:
-        stream.write(np.ascontiguousarray(block).data)
+    try:
+        columns = pq.read_table(path, columns=[IDS, CONTENT])
+        return [Name(*pair) for pair in zip(*(columns[of].to_pylist() for of in (IDS, CONTENT)), strict=True)]
+    except (pa.ArrowException, KeyError, OSError):
+        return []

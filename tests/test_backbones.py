@@ -20,7 +20,7 @@ from torchvision import transforms as T
 from backbones._torch import TorchBackbone, TorchModel, mean_of_map, timm_module
 from bench import images, plugins, weights
 from bench.errors import UsageError
-from bench.extract import extract
+from bench.extract import Extraction, extract
 from bench.interfaces import Backbone, Descriptors, ImageFile, Preprocess, Weights
 from tests.checkpoints import backbone, batch
 
@@ -188,7 +188,7 @@ def test_any_size_and_several_scales(name: str) -> None:
 def extracted(name: str, files: list[ImageFile], batch_size: int) -> NDArray[np.float32]:
     rows: list[NDArray[np.float32]] = []
     preprocess = replace(backbone(name).preprocess, size=64, crop=None)
-    extract(random_model(name), preprocess, files, batch_size, 2, rows.append)
+    extract(random_model(name), files, Extraction(preprocess, batch_size, 2), rows.append)
     return np.concatenate(rows)
 
 

@@ -9,12 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.extract import Throughput
 from bench.store import DescriptorStore
+from tests import store_entries
 from tests.conftest import ROOT
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
-HOW = (None, Throughput(3.5, 6, 2, 1), {"cpu": "one"}, "2026-01-01")
 HOLDS = """
 import sys
 from pathlib import Path
@@ -33,11 +32,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DescriptorStore:
 
 
 def kept(store: DescriptorStore, name: str) -> Path:
-    with store.filling({"backbone": name}, [str(n) for n in range(len(ROWS))]) as filling:
-        if not filling.whole:
-            filling.append(ROWS)
-            filling.finish(*HOW)
-    return store.root / store.key({"backbone": name})
+    return store_entries.keep(store, {"backbone": name}, ROWS, len(ROWS))
 
 
 def test_a_lost_list_of_shards_is_named_and_made_again(store: DescriptorStore) -> None:

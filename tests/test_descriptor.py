@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.batches import stacked
 from bench.descriptor import DescriptorKind, grid_of
 from bench.errors import DescriptorError, UsageError
-from bench.extract import describe_batch, extract, stacked
+from bench.extract import Extraction, describe_batch, extract
 from bench.interfaces import NATIVE, Descriptors, ImageFile
 
 
@@ -106,7 +107,8 @@ def shapes(tmp_path: Path) -> list[ImageFile]:
 
 def extracted(model: Any, files: list[ImageFile], kind: str, dtype: Any = "float32") -> NDArray[Any]:
     rows: list[NDArray[Any]] = []
-    extract(model, NATIVE, files, 2, 1, rows.append, kind=DescriptorKind.parse(kind), dtype=dtype)
+    how = Extraction(NATIVE, 2, 1, kind=DescriptorKind.parse(kind), dtype=dtype)
+    extract(model, files, how, rows.append)
     return np.concatenate(rows)
 
 

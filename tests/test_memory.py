@@ -10,14 +10,15 @@ N_IMAGES, DIMENSION = 20_000, 2048
 
 SCRIPT = f"""
 import resource, tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from bench.extract import extract
+from bench.extract import Extraction, extract
 from bench.interfaces import NATIVE, Descriptors, ImageFile
-from bench.manifest import hashes, images_sha256
+from bench.manifest import contents, hashes, images_sha256
 from bench.store import DescriptorStore
 
 
@@ -30,11 +31,17 @@ class Flat:
 
 def run(n_images, path, folder):
     files = [ImageFile(f"image{{n}}", Path(path)) for n in range(n_images)]
-    key = {{"images": images_sha256(files, hashes(files))}}
+    sha256 = hashes(files)
+    key, names = {{"images": images_sha256(files, sha256)}}, contents(files, sha256)
     store = DescriptorStore(folder)
-    with store.filling(key, [file.id for file in files]) as filling:
-        speed = extract(Flat(), NATIVE, files, 32, 2, filling.append)
-        filling.finish(0, speed, {{}}, "")
+    with store.filling(key, names) as writer:
+        left = iter(names)
+
+        def keep(rows):
+            writer.append(rows, [next(left) for _ in rows])
+
+        speed = extract(Flat(), files, Extraction(NATIVE, 32, 2), keep)
+        writer.finish(n_parameters=0, throughput=asdict(speed), hardware={{}}, measured_utc="")
     return store.find(key).descriptors.shape
 
 

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import shards
+from bench import shard_writer
 from bench.cache import entries, n_bytes, prune
 from bench.cli import app
 from bench.errors import DescriptorError, UsageError
-from bench.extract import Throughput
-from bench.shards import Meta, Writer, open_shards
+from bench.shard_writer import Writer
+from bench.shards import Meta, open_shards
 from bench.store import DescriptorStore
+from tests import store_entries
 from tests.conftest import ROOT
 
 #: 256 kB a row: few rows make several shards.
 WIDE = 1 << 16
-HOW = (None, Throughput(3.5, 5, 2, 1), {"cpu": "one"}, "2026-01-01")
+NAMES = store_entries.names(3)
 PLUGIN = f"""
 import os, time
 import torch
@@ -137,7 +138,7 @@ def test_two_processes_describe_once(photos: Path, tmp_path: Path, own_home: Pat
 
 @pytest.mark.parametrize("lost", ["img_emb/img_emb_0001.npy", "metadata/metadata_0001.parquet"])
 @pytest.mark.parametrize("damage", [lambda b: b[:-1] + bytes([b[-1] ^ 1]), None])
-def test_a_lost_shard_is_made_again_and_those_before_it_are_kept(
+def test_a_lost_shard_is_made_again_and_the_others_are_kept(
     lost: str, damage: Any, photos: Path, tmp_path: Path, own_home: Path
 ) -> None:
     run = CliRunner().invoke(app, arguments(photos, tmp_path / "out"))
@@ -149,16 +150,13 @@ def test_a_lost_shard_is_made_again_and_those_before_it_are_kept(
     assert told.exit_code == 3 and f"{path} is {'damaged' if damage else 'lost'}" in told.output
     first = len(np.load(path.parents[1] / "img_emb/img_emb_0000.npy"))
     assert CliRunner().invoke(app, [*arguments(photos, tmp_path / "out"), "--overwrite"]).exit_code == 0
-    assert described(tmp_path) == 20 - first and shard_files(own_home) == before
+    second = len(np.load(path.parents[1] / "img_emb/img_emb_0001.npy"))
+    assert described(tmp_path) == second < 20 - first and shard_files(own_home) == before
     assert CliRunner().invoke(app, ["cache", "verify"]).exit_code == 0
 
 
 def kept(store: DescriptorStore, name: str, rows: NDArray[np.floating]) -> Path:
-    with store.filling({"backbone": name, "descriptor": "global"}, [str(n) for n in range(len(rows))]) as filling:
-        for row in rows:
-            filling.append(row[None])
-        filling.finish(*HOW)
-    return store.root / store.key({"backbone": name, "descriptor": "global"})
+    return store_entries.keep(store, {"backbone": name, "descriptor": "global"}, rows)
 
 
 @pytest.fixture
@@ -186,21 +184,26 @@ def test_several_shards_are_read_as_one_array(shape: tuple[int, ...], dtype: str
 
 
 def test_shards_grow(store: DescriptorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "FIRST_BYTES", 64)
-    monkeypatch.setattr(shards, "LARGEST_BYTES", 256)
+    monkeypatch.setattr(shard_writer, "FIRST_BYTES", 64)
+    monkeypatch.setattr(shard_writer, "LARGEST_BYTES", 256)
     folder = kept(store, "a", np.ones((110, 16), np.float32))
     sizes = [shard.rows for shard in Meta.read(folder / "meta.json").shards]
     assert sizes == [1] * 8 + [2] * 8 + [4] * 21 + [2]
 
 
 def test_rows_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
-    with Writer(tmp_path / "out", {"a": 1}) as writer:
-        writer.append(np.ones((2, 4), np.float32), ["x", "y"])
+    with Writer(tmp_path / "out", {"a": 1}, NAMES) as writer:
+        writer.append(np.ones((2, 4), np.float32), NAMES[:2])
         for rows in (np.ones((1, 5), np.float32), np.ones((1, 4), np.float16)):
-            with pytest.raises(DescriptorError, match=r"the descriptor of 'z' is float.*those before it float32 \[4\]"):
-                writer.append(rows, ["z"])
+            with pytest.raises(
+                DescriptorError, match=r"of 'image2' is float.*those before it float32 \[4\]"
+            ):
+                writer.append(rows, NAMES[2:])
     assert not (tmp_path / "out").exists()
-    with pytest.raises(DescriptorError, match="there are no descriptors for"), Writer(tmp_path / "out", {}) as writer:
+    with (
+        pytest.raises(DescriptorError, match="there are no descriptors for"),
+        Writer(tmp_path / "out", {}, []) as writer,
+    ):
         writer.finish()
 
 
@@ -208,12 +211,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("mine")
     with pytest.raises(UsageError, match="is not empty and holds no descriptors"):
-        Writer(tmp_path / "mine", {"a": 1})
-    with Writer(tmp_path / "out", {"a": 1}) as writer:
-        writer.append(np.ones((2, 4), np.float32), ["x", "y"])
+        Writer(tmp_path / "mine", {"a": 1}, NAMES)
+    with Writer(tmp_path / "out", {"a": 1}, NAMES) as writer:
+        writer.append(np.ones((2, 4), np.float32), NAMES[:2])
         writer.finish()
     with pytest.raises(UsageError, match=r"made from something else \(other a, b\)"):
-        Writer(tmp_path / "out", {"a": 2, "b": 1})
+        Writer(tmp_path / "out", {"a": 2, "b": 1}, NAMES)
     assert (tmp_path / "mine/thesis.tex").read_text() == "mine"
     assert np.array_equal(open_shards(tmp_path / "out").rows[:], np.ones((2, 4)))
 
@@ -235,9 +238,9 @@ def test_list_shows_the_least_recently_used_first(store: DescriptorStore) -> Non
         folder = kept(store, name, np.ones((3, 4), np.float32))
         os.utime(folder / "meta.json", (number, number))
     assert store.find({"backbone": "a", "descriptor": "global"}) is not None
-    with pytest.raises(RuntimeError), store.filling({"backbone": "cut"}, [str(n) for n in range(9)]) as filling:
-        for _ in range(8):
-            filling.append(np.ones((1, WIDE), np.float32))
+    with pytest.raises(RuntimeError), store.filling({"backbone": "cut"}, store_entries.names(9)) as writer:
+        for name in store_entries.names(8):
+            writer.append(np.ones((1, WIDE), np.float32), [name])
         raise RuntimeError
     lines = [line.split() for line in cache("list").output.splitlines()]
     listed = [line for line in lines if line and line[-1] in ("whole", "unfinished")]
@@ -291,7 +294,7 @@ def test_what_is_no_size_is_told(text: str) -> None:
 
 
 def test_changed_code_and_images_are_never_served(photos: Path, tmp_path: Path) -> None:
-    """The whole way from the command line: each change describes all images again, no change describes none."""
+    """The whole way from the command line: changed code describes all images again, a changed image this alone."""
 
     def run() -> int:
         ran = CliRunner().invoke(app, [*arguments(photos, tmp_path / "out"), "--overwrite"])
@@ -300,7 +303,7 @@ def test_changed_code_and_images_are_never_served(photos: Path, tmp_path: Path) 
 
     assert (run(), run()) == (20, 0)
     Image.new("RGB", (4, 4), (1, 2, 3)).save(photos / "a/00.png")
-    assert (run(), run()) == (20, 0)
+    assert (run(), run()) == (1, 0)
     (tmp_path / "plugin.py").write_text(PLUGIN.replace("+ 1)", "+ 2)"))
     assert (run(), run()) == (20, 0)
 

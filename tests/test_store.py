@@ -9,29 +9,21 @@ import pytest
 
 from bench import cells, plugins
 from bench.descriptor import DescriptorKind
-from bench.extract import Throughput
 from bench.interfaces import Preprocess
 from bench.plugins import Selected
 from bench.records import Config
 from bench.store import DescriptorStore, Stored
+from tests import store_entries
 
 CONFIG = Config(("dino",), ("demo_copies",), ("global",), "pretrained", 0, "cpu", 32)
 
 
 ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-HOW = (12, Throughput(3.5, 5, 2, 1), {"cpu": "one"}, "2026-01-01")
-
-
-IDS = [f"image{n}" for n in range(5)]
+NAMES = store_entries.names(5)
 
 
 def keep(store: DescriptorStore) -> None:
-    with store.filling({"a": 1}, IDS) as filling:
-        if not filling.whole:
-            assert filling.done == 0
-            filling.append(ROWS[:3])
-            filling.append(ROWS[3:])
-            filling.finish(*HOW)
+    store_entries.keep(store, {"a": 1}, ROWS, batch_size=3)
 
 
 def entries(root: Path) -> list[str]:
@@ -45,15 +37,16 @@ def test_what_was_kept_is_found(tmp_path: Path) -> None:
     keep(store)
     found = DescriptorStore(tmp_path / "store").find({"a": 1})
     assert found is not None and np.array_equal(found.descriptors, ROWS)
-    assert replace(found, descriptors=ROWS) == Stored(ROWS, *HOW)
+    how = {**store_entries.DETAILS, "throughput": store_entries.THROUGHPUT}
+    assert replace(found, descriptors=ROWS) == Stored(ROWS, **how)
     assert store.find({"a": 2}) is None
     assert entries(store.root) == [store.key({"a": 1})]
 
 
 def test_an_entry_without_a_whole_shard_is_not_there(tmp_path: Path) -> None:
     store = DescriptorStore(tmp_path)
-    with pytest.raises(RuntimeError, match="cut short"), store.filling({"a": 1}, IDS) as filling:
-        filling.append(ROWS[:3])
+    with pytest.raises(RuntimeError, match="cut short"), store.filling({"a": 1}, NAMES) as writer:
+        writer.append(ROWS[:3], NAMES[:3])
         raise RuntimeError("cut short")
     assert store.find({"a": 1}) is None and not entries(tmp_path)
 

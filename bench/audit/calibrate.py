@@ -11,15 +11,16 @@ from bench.audit.calibration import Calibrated
 from bench.audit.describing import Describing, Tried, by_each
 from bench.audit.sides import Side, made_from, opened
 from bench.audit.thresholds import Threshold
-from bench.describe import Loading, of_split
+from bench.describe import Loading, described_images, of_split
 from bench.descriptor import DescriptorKind
 from bench.errors import UsageError
 from bench.evaluate import evaluate
 from bench.interfaces import Dataset, Split
-from bench.manifest import hashes, unique_images
+from bench.loaded_dataset import GO_ON, LoadedDataset, Policy
 from bench.metrics import Pool, concatenated, recall_at_precision
 from bench.similarity import Similarity
 from bench.sources import images_of
+from bench.unreadable import LeftOut
 
 BACKGROUND = "background"
 
@@ -82,40 +83,52 @@ class _Described:
     sets: Sequence[Described]
 
 
-def of_images(wanted: Wanted, how: Describing) -> tuple[Tried[list[Calibrated]], Mapping[str, str]]:
-    """Of the images by each backbone, and those of the background that can't be read, why.
+def of_images(
+    wanted: Wanted, how: Describing, policy: Policy = GO_ON
+) -> tuple[Tried[list[Calibrated]], Mapping[str, LeftOut]]:
+    """Of the images by each backbone, and what is left out of the background and of the sets of copies.
 
-    Raises UsageError and DatasetError for images that are not there.
+    Raises UsageError and DatasetError for images that are not there, or that the ground truth needs.
     """
     images = how.read(BACKGROUND, images_of(wanted.background))
-    splits = [dataset.load() for dataset in wanted.datasets]
-    hashed = [hashes(unique_images(split)) for split in splits]
+    loaded = [LoadedDataset.load(dataset, None, wanted.seed, policy) for dataset in wanted.datasets]
+    left_out = {BACKGROUND: images.left_out}
 
     def described(loading: Loading, kind: DescriptorKind) -> _Described:
         sets: list[Described] = []
-        for dataset, split, sha256 in zip(wanted.datasets, splits, hashed, strict=True):
-            rows = how.descriptors(loading, dataset.name, unique_images(split), sha256, kind)
-            sets.append((dataset, split, *of_split(rows, split)))
-        return _Described(how.side(loading, BACKGROUND, images, kind), sets)
+        for data in loaded:
+            name = data.dataset.name
+            stored = how.stored(loading, name, data.images, data.hashed, kind)
+            judged = data.judged(stored.failed, policy)
+            rows = of_split(stored.descriptors, described_images(data.images, stored), judged.split)
+            sets.append((data.dataset, judged.split, *rows))
+            known = left_out.get(name, LeftOut(skipped=data.split.skipped))
+            left_out[name] = LeftOut.joined([known, LeftOut(judged.unreadable)])
+        background = how.side(loading, BACKGROUND, images, kind)
+        left_out[BACKGROUND] = LeftOut.joined([left_out[BACKGROUND], background.left_out])
+        return _Described(background, sets)
 
     def work(name: str, of: _Described, similarity: Similarity) -> list[Calibrated]:
         rows = drawn(len(of.background), wanted.n_background, wanted.seed)
         copies = _copies(of.sets, similarity) if of.sets else None
         return calibrated(name, of.background, rows, similarity, wanted.thresholds, copies)
 
-    return by_each(how, wanted.similarities, described, work), images.unreadable
+    return by_each(how, wanted.similarities, described, work), left_out
 
 
-def of_descriptors(wanted: Wanted) -> Tried[list[Calibrated]]:
-    """Of descriptors of the background that were made before. Raises UsageError, and as `open_vectors` does."""
+def of_descriptors(wanted: Wanted, strict: bool = False) -> tuple[Tried[list[Calibrated]], Mapping[str, LeftOut]]:
+    """Of descriptors of the background that were made before, and what of them is left out.
+
+    Raises UsageError, and as `opened` does.
+    """
     if wanted.datasets:
         raise UsageError(f"{wanted.background} holds descriptors: give images, as the sets of copies are, or no sets")
-    side = opened(wanted.background)
+    side = opened(wanted.background, strict)
     name = str(made_from(wanted.background).get("backbone", "descriptors"))
     rows = drawn(len(side), wanted.n_background, wanted.seed)
     tried: Tried[list[Calibrated]] = Tried()
     tried.each(name, wanted.similarities, lambda of: calibrated(name, side, rows, of, wanted.thresholds))
-    return tried
+    return tried, {BACKGROUND: side.left_out}
 
 
 def calibrated(

@@ -1,24 +1,24 @@
 """Sets of images as backbones describe them, one after the other; what fails fails alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from bench.audit.sides import Images, Side, holds_descriptors, made_by, opened, readable
+from bench.audit.sides import Images, Reading, Side, holds_descriptors, made_by, opened, readable
 from bench.cells import kind_of, preprocessing
 from bench.describe import Loading, describe, obtain
 from bench.descriptor import DescriptorKind
 from bench.errors import BenchError, WeightsUnavailable
-from bench.interfaces import Backbone, ImageFile
-from bench.manifest import images_sha256
+from bench.fill import How
+from bench.interfaces import NATIVE, Alpha, Backbone, Colour, ImageFile
+from bench.manifest import contents, images_sha256
 from bench.paths import home
 from bench.plugins import Selected
 from bench.records import Config
 from bench.similarity import Similarity
-from bench.similarity.prepare import Rows
 from bench.sources import Source, images_of
-from bench.store import DescriptorStore
+from bench.store import DescriptorStore, Stored
 from bench.weights import WeightsStore
 
 S = TypeVar("S")
@@ -26,6 +26,14 @@ T = TypeVar("T")
 
 #: Told what is counted, how many are done, and of how many.
 Progress = Callable[[str, int, int], Any]
+
+
+def config_of(
+    backbones: Sequence[Selected[Backbone]], seed: int, device: str, batch_size: int, alpha: Alpha, colour: Colour
+) -> Config:
+    """How pretrained backbones describe images that belong to no run."""
+    names = tuple(one.item.name for one in backbones)
+    return Config(names, (), (), "pretrained", seed, device, batch_size, alpha=alpha, colour=colour)
 
 
 @dataclass(frozen=True)
@@ -36,56 +44,47 @@ class Describing:
     config: Config
     store: DescriptorStore
     weights: WeightsStore
-    workers: int
+    reading: Reading
     on_progress: Progress
 
     @classmethod
     def here(
         cls,
         backbones: Sequence[Selected[Backbone]],
-        seed: int,
-        device: str,
-        batch_size: int,
+        config: Config,
         weights: WeightsStore,
-        workers: int,
+        reading: Reading,
         on_progress: Progress,
     ) -> "Describing":
-        """With pretrained weights, and the descriptors kept on this machine. Raises OSError where none can be."""
-        config = Config(tuple(one.item.name for one in backbones), (), (), "pretrained", seed, device, batch_size)
+        """With the descriptors kept on this machine. Raises OSError where none can be."""
         store = DescriptorStore(home() / "descriptors")
         store.require_writable()
-        return cls(backbones, config, store, weights, workers, on_progress)
+        reading = replace(reading, preprocess=replace(NATIVE, alpha=config.alpha, colour=config.colour))
+        return cls(backbones, config, store, weights, reading, on_progress)
 
     def obtained(self, chosen: Selected[Backbone]) -> Loading:
         """A backbone with its weights. Raises WeightsUnavailable, CheckpointError."""
         return obtain(chosen, self.config, self.weights)
 
     def read(self, what: str, source: Source) -> Images:
-        """The images of a set that can be read. Raises DatasetError where none can."""
-        return readable(source.images, self.workers, self._counting(f"{what} images read"))
+        """The images of a set that can be read. Raises as `readable` does."""
+        return readable(source, self.reading, self._counting(f"{what} images read"))
 
     def side(self, loading: Loading, what: str, images: Images, kind: DescriptorKind) -> Side:
-        """A set with its descriptors. Raises as `describe` does."""
-        backbone = loading.chosen.item
-        preprocess = preprocessing(backbone, self.config)
-        return images.described(
-            self.descriptors(loading, what, images.files, images.sha256, kind),
-            kind,
-            preprocess,
-            made_by(loading.key("", kind)),
-        )
+        """A set with its descriptors, without the images that have none. Raises as `describe` does."""
+        preprocess = preprocessing(loading.chosen.item, self.config)
+        stored = self.stored(loading, what, images.files, images.sha256, kind)
+        left = images.without(stored.failed)
+        return left.described(stored.descriptors, kind, preprocess, made_by(loading.key("", kind)))
 
-    def descriptors(
+    def stored(
         self, loading: Loading, what: str, files: Sequence[ImageFile], sha256: Mapping[str, str], kind: DescriptorKind
-    ) -> Rows:
-        """Of images, whose hashes are known by their ids, from the store where they are there."""
-        key = loading.key(images_sha256(files, sha256), kind)
-        stored = self.store.find(key)
-        if stored is None:
-            count = self._counting(f"{loading.chosen.item.name}, {what}")
-            n = len(files)
-            stored = describe(loading, files, key, self.store, self.workers, lambda done: count(done, n))
-        return stored.descriptors
+    ) -> Stored:
+        """Descriptors of images, whose hashes are known by their ids, from the store where they are there."""
+        key, n = loading.key(images_sha256(files, sha256), kind), len(files)
+        count = self._counting(f"{loading.chosen.item.name}, {what}")
+        how = How(self.reading.workers, lambda done: count(done, n), self.reading.strict)
+        return describe(loading, files, contents(files, sha256), key, self.store, how)
 
     def _counting(self, what: str) -> Callable[[int, int], Any]:
         return lambda done, total: self.on_progress(what, done, total)
@@ -134,13 +133,12 @@ def by_each(
     return tried
 
 
-def one_side(what: str, spec: str, similarity: Similarity, how: Describing) -> tuple[Side, Mapping[str, str]]:
-    """A set of images as the first of the backbones describes it for a similarity, and those that can't be read.
+def one_side(what: str, spec: str, similarity: Similarity, how: Describing) -> Side:
+    """A set of images as the first of the backbones describes it for a similarity.
 
     Of descriptors that were made before, just these. Raises UsageError, DatasetError, WeightsUnavailable, and as
     `open_vectors` does.
     """
     if holds_descriptors(spec):
-        return opened(spec), {}
-    images = how.read(what, images_of(spec))
-    return how.side(how.obtained(how.backbones[0]), what, images, kind_of(similarity)), images.unreadable
+        return opened(spec, how.reading.strict)
+    return how.side(how.obtained(how.backbones[0]), what, how.read(what, images_of(spec)), kind_of(similarity))

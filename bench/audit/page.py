@@ -1,7 +1,7 @@
 """An audit as one HTML page that needs no network: what came of it, the most similar images, provenance."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,21 @@ from bench.audit.verdict import Audited
 from bench.interfaces import ImageFile
 from bench.report.html import MAX_BYTES, Figure, rendered
 from bench.report.thumbnails import Thumbnail, thumbnails
+from bench.unreadable import BLANK, UNREADABLE, LeftOut
 
 _TEMPLATE = Path(__file__).parent / "templates/audit.html.j2"
-#: Images of a side that are named among those that can't be read.
+#: Images of a side that are named among those that are left out.
 _N_NAMED = 50
+
+
+@dataclass(frozen=True)
+class LeftOutPart:
+    """Images or files that are not used. rows: the first of them, or of their kinds, and why. n: of all rows."""
+
+    title: str
+    note: str
+    rows: Sequence[tuple[str, str]]
+    n: int
 
 
 @dataclass(frozen=True)
@@ -29,11 +40,11 @@ class Picture:
 def page(
     audited: Sequence[Audited],
     summary: Mapping[str, Any],
-    unreadable: Mapping[str, Mapping[str, str]],
+    left_out: Mapping[str, LeftOut],
     figure: Figure,
     workers: int,
 ) -> str:
-    """The page as HTML. summary: of summary.json. unreadable: by side and name, why. workers: threads that read images.
+    """The page as HTML. summary: of summary.json. left_out: by side. workers: threads that read images.
 
     Where it would be larger than MAX_BYTES, it shows fewer generated images, and says so.
     """
@@ -42,7 +53,7 @@ def page(
         "verdicts": summary["verdicts"],
         "command": shlex.join(summary["argv"]),
         "packages": {name: version or "not installed" for name, version in summary["packages"].items()},
-        "unreadable": {side: (len(of), list(of.items())[:_N_NAMED]) for side, of in unreadable.items() if of},
+        "left_out": [part for side, of in left_out.items() for part in _left_out(side, of)],
         "figure": figure,
         "n_permutations": N_PERMUTATIONS,
     }
@@ -54,6 +65,20 @@ def page(
         n = min(n - 1, n * MAX_BYTES // len(text.encode()))
         text = _rendered(content, cut(found, n), small, f"To keep the page small, it shows {n} instead of {n_shown}.")
     return text
+
+
+def _left_out(side: str, of: LeftOut) -> Iterator[LeftOutPart]:
+    for noun, file, images in (
+        ("can't be read or described", UNREADABLE, of.unreadable),
+        ("are blank", BLANK, of.blank),
+    ):
+        if images:
+            title = f"{len(images):,} {side} images {noun}"
+            yield LeftOutPart(title, f"all of them: {file}", list(images.items())[:_N_NAMED], len(images))
+    if of.skipped:
+        rows = [(suffix, f"{n:,} files") for suffix, n in sorted(of.skipped.items())]
+        title = f"{sum(of.skipped.values()):,} {side} files are no images"
+        yield LeftOutPart(title, "by suffix", rows, len(rows))
 
 
 def _rendered(

@@ -13,6 +13,7 @@ from bench.descriptor import DescriptorKind
 from bench.errors import UsageError
 from bench.similarity import Similarity
 from bench.sources import images_of
+from bench.unreadable import LeftOut
 
 GENERATED, TRAINING = "generated", "training"
 
@@ -40,31 +41,32 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """is_self: whether both sides are one set. unreadable: by side and name, why. failed: by what was asked, why.
+    """is_self: whether both sides are one set. left_out: by side. failed: by what was asked, why.
 
     unavailable: backbones without weights here that were not named, such as those of a group, why.
     """
 
     audited: Sequence[Audited]
     is_self: bool
-    unreadable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
-def of_descriptors(wanted: Wanted) -> Outcome:
+def of_descriptors(wanted: Wanted, strict: bool = False) -> Outcome:
     """The audit of descriptors that were made before.
 
     Raises as `open_vectors` and `require_alike` do, and UsageError for fewer training images than top_k.
     """
     require_alike(wanted.generated, wanted.training)
-    training, generated = opened(wanted.training), opened(wanted.generated)
+    training, generated = opened(wanted.training, strict), opened(wanted.generated, strict)
     _require_enough(len(training), wanted.settings)
     is_self = _are_same(generated, training)
     name = str(made_from(wanted.training).get("backbone", "descriptors"))
     tried: Tried[Audited] = Tried()
     tried.each(name, wanted.similarities, lambda of: _audited(name, generated, training, of, wanted.settings, is_self))
-    return Outcome(tried.found, is_self, failed=tried.failed)
+    left_out = {GENERATED: generated.left_out, TRAINING: training.left_out}
+    return Outcome(tried.found, is_self, left_out, tried.failed)
 
 
 def of_images(wanted: Wanted, how: Describing) -> Outcome:
@@ -83,16 +85,19 @@ def of_images(wanted: Wanted, how: Describing) -> Outcome:
         if not is_self:
             images = {GENERATED: generated, **images}
 
+    left_out = {side: of.left_out for side, of in images.items()}
+
     def described(loading: Loading, kind: DescriptorKind) -> dict[str, Side]:
-        return {side: how.side(loading, side, of, kind) for side, of in images.items()}
+        sides = {side: how.side(loading, side, of, kind) for side, of in images.items()}
+        left_out.update({side: LeftOut.joined([left_out[side], of.left_out]) for side, of in sides.items()})
+        return sides
 
     def work(name: str, sides: dict[str, Side], similarity: Similarity) -> Audited:
         training = sides[TRAINING]
         return _audited(name, sides.get(GENERATED, training), training, similarity, wanted.settings, is_self)
 
     tried = by_each(how, wanted.similarities, described, work)
-    unreadable = {side: of.unreadable for side, of in images.items()}
-    return Outcome(tried.found, is_self, unreadable, tried.failed, tried.unavailable)
+    return Outcome(tried.found, is_self, left_out, tried.failed, tried.unavailable)
 
 
 def _audited(

@@ -4,7 +4,8 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import images
+from bench.audit.blank import why_blank, withheld
 from bench.audit.regions import regions
 from bench.descriptor import DescriptorKind
 from bench.errors import DatasetError, DescriptorError, ImageError, UsageError
 from bench.files import sha256_bytes, sha256_text
-from bench.interfaces import ImageFile, Preprocess
-from bench.manifest import hashes
+from bench.interfaces import NATIVE, ImageFile, Preprocess
 from bench.shards import WHOLE, Meta
 from bench.similarity.prepare import Rows
+from bench.sources import Source
+from bench.unreadable import NOTHING, LeftOut, readable_files, require_none
+from bench.usable import Usable
 from bench.vector_files import parquet
 from bench.vectors import EMBEDDINGS, NPY, PARQUET, open_vectors
 
@@ -34,6 +38,8 @@ class Side:
     The same byte by byte; where there are only descriptors, the same number by number. places: of cells int32 [n] of
     local descriptors in some rows [n], as `regions` tells them; None where there are no images or no local descriptors.
     files: the images, None where there are only descriptors. made_by: as the function of that name has it.
+    left_out: images of the set that are not among them. numbers: of the rows among all descriptors on disk, where some
+    of these are left out.
     """
 
     descriptors: Rows
@@ -42,6 +48,12 @@ class Side:
     places: Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]] | None = None
     files: Sequence[ImageFile] | None = None
     made_by: str = ""
+    left_out: LeftOut = NOTHING
+    numbers: NDArray[np.int64] | None = None
+
+    def numbered(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of rows as tables show them."""
+        return rows if self.numbers is None else self.numbers[rows]
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -49,12 +61,26 @@ class Side:
 
 @dataclass(frozen=True)
 class Images:
-    """Those that can be read. sizes: int32 [N, 2], width and height. sha256: by id. unreadable: by id, why."""
+    """Those that can be read and are not blank.
+
+    sizes: int32 [N, 2], width and height. sha256: by id, of blank ones too. left_out: the others.
+    """
 
     files: tuple[ImageFile, ...]
     sizes: NDArray[np.int32]
     sha256: Mapping[str, str]
-    unreadable: Mapping[str, str]
+    left_out: LeftOut
+
+    def without(self, failed: Mapping[str, str]) -> "Images":
+        """Those that have a descriptor. failed: images that have none, id -> reason."""
+        if not failed:
+            return self
+        kept = [row for row, image in enumerate(self.files) if image.id not in failed]
+        files = tuple(self.files[row] for row in kept)
+        unreadable = {**self.left_out.unreadable, **failed}
+        return replace(
+            self, files=files, sizes=self.sizes[kept], left_out=replace(self.left_out, unreadable=unreadable)
+        )
 
     def described(self, descriptors: Rows, kind: DescriptorKind, preprocess: Preprocess, maker: str) -> Side:
         """With their descriptors, in their order, made by `maker` of what `preprocess` makes of them."""
@@ -65,7 +91,10 @@ class Images:
             def places(rows: NDArray[np.int64], cells: NDArray[np.int32]) -> NDArray[np.float32]:
                 return regions(cells, grid, self.sizes[rows], preprocess)
 
-        return Side(descriptors, lambda rows: [self.files[row].id for row in rows], twins, places, self.files, maker)
+        def names(rows: NDArray[np.int64]) -> list[str]:
+            return [self.files[row].id for row in rows]
+
+        return Side(descriptors, names, twins, places, self.files, maker, self.left_out)
 
 
 def holds_descriptors(spec: str) -> bool:
@@ -89,31 +118,62 @@ def _has_lists(table: Path, column: str) -> bool:
     return True
 
 
-def readable(files: Sequence[ImageFile], workers: int, on_progress: Callable[[int, int], Any]) -> Images:
-    """Those of the images that decode, after each was tried. Raises DatasetError where none does."""
-    unreadable: dict[str, str] = {}
+@dataclass(frozen=True)
+class Reading:
+    """How an audit reads images.
+
+    workers: threads. preprocess: how transparency and colour profiles are treated. strict: stop at the first image that
+    cannot be read. keep_blank: compare blank images as well.
+    """
+
+    workers: int
+    preprocess: Preprocess = NATIVE
+    strict: bool = False
+    keep_blank: bool = False
+
+
+def readable(source: Source, reading: Reading, on_progress: Callable[[int, int], Any]) -> Images:
+    """Read the images of a source, each tried once.
+
+    Raises:
+        DatasetError: No image is left.
+        ImageError: One cannot be read, and `reading.strict`.
+    """
+    files, sha256, unreadable = readable_files(source, reading.strict)
+    blank = {} if reading.keep_blank else dict(withheld(Path(source.identity)))
     kept: list[ImageFile] = []
     sizes: list[tuple[int, int]] = []
-    with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
+    look = partial(_look, reading=reading)
+    with ThreadPoolExecutor(reading.workers, thread_name_prefix="images") as pool:
         for first in range(0, len(files), AT_ONCE):
             some = files[first : first + AT_ONCE]
-            for image, found in zip(some, pool.map(_size_or_why_not, some), strict=True):
-                if isinstance(found, str):
-                    unreadable[image.id] = found
-                else:
-                    kept.append(image)
-                    sizes.append(found)
+            for image, found in zip(some, pool.map(look, some), strict=True):
+                if isinstance(found, ImageError):
+                    unreadable[image.id] = str(found)
+                    require_none(unreadable, reading.strict)
+                elif image.id not in blank:
+                    size, why = found
+                    if why:
+                        blank[image.id] = why
+                    else:
+                        kept.append(image)
+                        sizes.append(size)
             on_progress(first + len(some), len(files))
     if not kept:
-        raise DatasetError(f"none of {len(files)} images can be read: {next(iter(unreadable.values()))}")
-    return Images(tuple(kept), np.array(sizes, np.int32), hashes(kept), unreadable)
+        why = next(iter({**unreadable, **blank}.values()))
+        raise DatasetError(f"none of {len(unreadable) + len(blank)} images can be compared: {why}")
+    there = {image.id for image in files}
+    blank = {name: why for name, why in blank.items() if name in there and name not in unreadable}
+    return Images(tuple(kept), np.array(sizes, np.int32), sha256, LeftOut(unreadable, blank, source.skipped))
 
 
-def _size_or_why_not(image: ImageFile) -> tuple[int, int] | str:
+def _look(image: ImageFile, reading: Reading) -> tuple[tuple[int, int], str | None] | ImageError:
+    """Width and height of an image, and why it is blank; or why it cannot be read."""
     try:
-        return images.decode(image.path, image.box).size
+        decoded = images.decode(image.path, image.box, reading.preprocess)
     except ImageError as error:
-        return str(error)
+        return error
+    return decoded.size, None if reading.keep_blank else why_blank(decoded)
 
 
 def _grid(kind: DescriptorKind, tokens: int) -> tuple[int, int] | None:
@@ -122,17 +182,25 @@ def _grid(kind: DescriptorKind, tokens: int) -> tuple[int, int] | None:
     return kind.grid or ((side, side) if side * side == tokens else None)
 
 
-def opened(spec: str) -> Side:
-    """Descriptors made before. Raises as `open_vectors` does."""
-    vectors = open_vectors(spec)
-    blocks = (vectors[first : first + AT_ONCE] for first in range(0, len(vectors), AT_ONCE))
+def opened(spec: str, strict: bool = False) -> Side:
+    """Descriptors made before, without the rows that are zero or not finite.
+
+    Raises:
+        DescriptorError: As `open_vectors`, and where no row can be compared.
+        ImageError: A row can't be compared, and `strict`.
+    """
+    usable = Usable.of(open_vectors(spec))
+    require_none(usable.left_out.unreadable, strict)
+    rows = usable.descriptors
+    blocks = (rows[first : first + AT_ONCE] for first in range(0, len(rows), AT_ONCE))
     seen = [sha256_bytes(np.ascontiguousarray(row).tobytes()) for block in blocks for row in block]
-
-    def names(rows: NDArray[np.int64]) -> list[str]:
-        return [str(row) for row in rows] if vectors.ids is None else [str(name) for name in vectors.ids[rows]]
-
     made = made_from(spec)
-    return Side(vectors, names, _numbered(seen), made_by=made_by(made) if made else "")
+    maker = made_by(made) if made else ""
+
+    def names(of: NDArray[np.int64]) -> list[str]:
+        return usable.names(usable.rows[of])
+
+    return Side(rows, names, _numbered(seen), made_by=maker, left_out=usable.left_out, numbers=usable.rows)
 
 
 def _numbered(values: Sequence[str]) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from bench.audit.sides import Side
 from bench.audit.verdict import Audited
 from bench.files import write_atomic, write_bytes, write_json, write_text
 from bench.search import write_tables
+from bench.unreadable import NOTHING, write_left_out
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from bench.audit.run import Outcome, Wanted
     from bench.report.figures.drawn import Drawn
 
-MATCHES, SUMMARY, UNREADABLE, DUPLICATES = "matches", "summary.json", "unreadable.csv", "duplicates.csv"
+MATCHES, SUMMARY, DUPLICATES = "matches", "summary.json", "duplicates.csv"
 PAGE = "report.html"
 #: Of the region that gave the score, as fractions of the image.
 EDGES = ("left", "top", "right", "bottom")
@@ -47,7 +48,7 @@ def everything(
         "training": wanted.training,
         "is_self": outcome.is_self,
         **wanted.settings.told,
-        "unreadable": {side: len(of) for side, of in outcome.unreadable.items()},
+        **{name: {side: of.counts[name] for side, of in outcome.left_out.items()} for name in NOTHING.counts},
         "failed": outcome.failed,
         "unavailable": outcome.unavailable,
         "argv": list(argv),
@@ -59,8 +60,8 @@ def everything(
         left.unlink(missing_ok=True)
     drawn = histograms([one.verdict for one in outcome.audited])
     paths = [*write_matches(folder, outcome.audited), *write_figure(folder, drawn)]
-    listed = write_unreadable(folder, outcome.unreadable)
-    paths += [*([listed] if listed else []), write_page(folder, outcome, summary, drawn, workers), folder / SUMMARY]
+    paths += write_left_out(folder, outcome.left_out)
+    paths += [write_page(folder, outcome, summary, drawn, workers), folder / SUMMARY]
     write_json(folder / SUMMARY, summary)
     return paths
 
@@ -94,10 +95,10 @@ def _tables(of: Audited) -> Iterator["pa.Table"]:
             {
                 "backbone": pa.array([of.verdict.backbone] * n, pa.string()),
                 "similarity": pa.array([str(of.verdict.similarity)] * n, pa.string()),
-                "generated": pa.array(rows[there], pa.int64()),
+                "generated": pa.array(of.generated.numbered(rows[there]), pa.int64()),
                 "generated_id": pa.array(of.generated.names(rows[there]), pa.string()),
                 "rank": pa.array(ranks[there]),
-                "training": pa.array(indices[there]),
+                "training": pa.array(of.training.numbered(indices[there])),
                 "training_id": pa.array(of.training.names(indices[there]), pa.string()),
                 "score": pa.array(scores[there]),
                 "generated_chunk": pa.array(chunks[there, 0]) if in_chunks else pa.nulls(n, pa.int32()),
@@ -137,19 +138,7 @@ def write_page(folder: Path, outcome: "Outcome", summary: Mapping[str, Any], dra
 
     figure = Figure(drawn.title, drawn.caption, drawn.encoded("svg").decode())
     path = folder / PAGE
-    write_text(path, page(outcome.audited, summary, outcome.unreadable, figure, workers))
-    return path
-
-
-def write_unreadable(folder: Path, unreadable: Mapping[str, Mapping[str, str]]) -> Path | None:
-    """unreadable.csv: side, id and reason of the images that were left out; none where all could be read."""
-    path = folder / UNREADABLE
-    rows = [(side, name, why) for side, of in unreadable.items() for name, why in of.items()]
-    if not rows:
-        path.unlink(missing_ok=True)
-        return None
-    table = pd.DataFrame(rows, columns=["side", "id", "reason"])
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_text(path, page(outcome.audited, summary, outcome.left_out, figure, workers))
     return path
 
 
@@ -162,7 +151,7 @@ def write_duplicates(folder: Path, side: Side, found: Clusters, about: Mapping[s
             "cluster": found.cluster[rows],
             "size": found.sizes[found.cluster[rows]],
             "neighbours": found.neighbours[rows],
-            "row": rows,
+            "row": side.numbered(rows),
             "id": side.names(rows),
         }
     )

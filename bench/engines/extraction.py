@@ -1,6 +1,7 @@
 """Images to descriptors on a Ray cluster: actors that hold a model each, fed by Ray Data."""
 
 import json
+import os
 import socket
 import sys
 import time
@@ -13,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import cells, provenance
 from bench import extract as extraction
+from bench import provenance
 from bench.describe import Loading
-from bench.descriptor import DescriptorKind
 from bench.engines.cluster import RETRIES, Cluster, told
-from bench.errors import CheckpointError, ImageError
-from bench.extract import DType, Throughput
+from bench.errors import BenchError, CheckpointError, ImageError
+from bench.extract import Extraction, OnFailure, Throughput, raise_failure
 from bench.interfaces import ImageFile
 
 #: Batches that an actor takes at once: so many are decoded ahead of the model, and lost with a worker.
@@ -42,21 +42,22 @@ def extract(
     cluster: Cluster,
     loading: Loading,
     images: Sequence[ImageFile],
-    workers: int,
+    how: Extraction,
     keep: Callable[[NDArray[np.floating]], Any],
-    kind: DescriptorKind,
-    dtype: DType,
     on_progress: Callable[[int], Any] = lambda done: None,
+    on_failure: OnFailure = raise_failure,
 ) -> Extracted:
-    """Hands the descriptors of `images` to `keep`, [B, D] or [B, T, d], in the images' order.
+    """Describe images as `bench.extract.extract` does, by the workers of a cluster.
 
-    Batches are made of the same images as on one machine. workers: decoding threads of each actor. Raises as
-    `bench.extract.extract` does, and BenchError where workers die RETRIES times with the same batches.
+    Batches are made of the same images as on one machine; `how.workers` are the decoding threads of each actor.
+
+    Raises:
+        BenchError: As `bench.extract.extract`, and where workers die RETRIES times with the same batches.
     """
     import ray
     import ray.data
 
-    batch_size, device = loading.config.batch_size, loading.config.device.partition(":")[0]
+    batch_size, device = how.batch_size, how.device.partition(":")[0]
     n_batches = -(-len(images) // batch_size)
     n_actors = min(cluster.workers(device), n_batches)
     size = batch_size * min(BATCHES, -(-n_batches // n_actors))
@@ -76,7 +77,7 @@ def extract(
         warnings.simplefilter("ignore", DeprecationWarning)  # of `retried`, which has no successor yet
         described = ray.data.from_items(parts, override_num_blocks=len(parts)).map_batches(
             Describing,
-            fn_constructor_args=(portable, workers, kind, dtype),
+            fn_constructor_args=(portable, replace(how, device=device)),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=n_actors),
             **placed,
@@ -85,46 +86,61 @@ def extract(
     done, counted, counted_from, made = 0, len(images), time.perf_counter(), ""
     try:
         for block in described.iter_batches(batch_size=None):
-            rows = block["descriptors"]
-            keep(rows)
-            done += len(rows)
+            for part in map(json.loads, block["account"]):
+                for place, why in part["failed"]:
+                    on_failure(images[done + place], ImageError(why))
+                done += part["n_images"]
+                made = made or json.dumps(part["made"])
+            rows = [_rows(*of) for of in zip(block["rows"], map(json.loads, block["account"]), strict=True)]
+            for of_part in rows:
+                if len(of_part):
+                    keep(of_part)
             on_progress(done)
-            if not made:
-                made = str(block["made"][0])
-                if done < len(images):
-                    counted, counted_from = len(images) - done, time.perf_counter()
+            if counted == len(images) and done < len(images):
+                counted, counted_from = len(images) - done, time.perf_counter()
     except (ray.exceptions.RayError, ray.data.exceptions.RayDataUserCodeException) as error:
         raise told(error) from None
     seconds = time.perf_counter() - counted_from
     n_parameters, hardware = json.loads(made)
-    throughput = Throughput(counted / seconds, len(images), batch_size, workers)
+    throughput = Throughput(counted / seconds, len(images), batch_size, how.workers)
     return Extracted(throughput, n_parameters, {**hardware, "ray_workers": n_actors})
+
+
+def _rows(content: bytes, account: Mapping[str, Any]) -> NDArray[np.floating]:
+    return np.frombuffer(content, account["dtype"]).reshape(account["shape"])
 
 
 class Describing:
     """An actor: loads the model once and describes images, some batches at a time."""
 
-    def __init__(self, loading: Loading, workers: int, kind: DescriptorKind, dtype: DType) -> None:
-        self.loading, self.workers, self.kind, self.dtype = loading, workers, kind, dtype
+    def __init__(self, loading: Loading, how: Extraction) -> None:
+        self.loading, self.how = loading, how
 
     def __call__(self, part: Mapping[str, Any]) -> dict[str, Any]:
-        """One row of `_row` as a row an image: descriptors, and as JSON what made them."""
-        loading, config = self.loading, self.loading.config
-        _require_seen(loading.file)
+        """Describe the images in a row of `_row`: the bytes of their descriptors, and as JSON what they are."""
+        _require_seen(self.loading.file)
         images = _images(part)
         kept: list[NDArray[np.floating]] = []
-        preprocess = cells.preprocessing(loading.chosen.item, config)
-        how: dict[str, Any] = {"device": config.device, "kind": self.kind, "dtype": self.dtype}
-        try:
-            extraction.extract(loading.model, preprocess, images, config.batch_size, self.workers, kept.append, **how)
-        except ImageError as error:
-            if all(image.path.exists() for image in images):
-                raise
-            raise ImageError(
-                f"{error}; the Ray worker on {socket.gethostname()} must see the images at the same path"
-            ) from error
-        made = json.dumps([loading.model.n_parameters, provenance.hardware(config.device)])
-        return {"descriptors": np.concatenate(kept), "made": [made] * len(images)}
+        failed: list[tuple[int, str]] = []
+        place = {image.id: number for number, image in enumerate(images)}
+
+        def fail(image: ImageFile, error: BenchError) -> None:
+            if not image.path.exists():
+                raise ImageError(
+                    f"{error}; the Ray worker on {socket.gethostname()} must see the images at the same path"
+                ) from error
+            failed.append((place[image.id], str(error)))
+
+        extraction.extract(self.loading.model, images, self.how, kept.append, on_failure=fail)
+        rows = np.concatenate(kept) if kept else np.empty(0, np.float32)
+        account = {
+            "n_images": len(images),
+            "failed": failed,
+            "dtype": str(rows.dtype),
+            "shape": rows.shape,
+            "made": [self.loading.model.n_parameters, provenance.hardware(self.how.device)],
+        }
+        return {"rows": [rows.tobytes()], "account": [json.dumps(account)]}
 
 
 def _require_seen(file: Path | None) -> None:
@@ -139,7 +155,7 @@ def _row(images: Sequence[ImageFile]) -> dict[str, Any]:
     """Images in columns that Arrow knows."""
     return {
         "id": [image.id for image in images],
-        "path": [str(image.path.absolute()) for image in images],
+        "path": [os.fsencode(image.path.absolute()) for image in images],  # not every name is UTF-8
         "box": [list(map(float, image.box or NO_BOX)) for image in images],
     }
 
@@ -149,5 +165,7 @@ def _images(part: Mapping[str, Any]) -> list[ImageFile]:
     read = []
     for name, path, box in zip(ids, paths, boxes, strict=True):
         left, top, right, bottom = map(float, box)
-        read.append(ImageFile(str(name), Path(path), None if np.isnan(left) else (left, top, right, bottom)))
+        read.append(
+            ImageFile(str(name), Path(os.fsdecode(path)), None if np.isnan(left) else (left, top, right, bottom))
+        )
     return read

@@ -17,11 +17,12 @@ from bench.generate import pipeline
 from bench.generate.learner import Settings as Training
 from bench.generate.sample import Settings as Sampling
 from bench.generate.sample import sample
-from bench.generate.subset import listed, nested, pixels
+from bench.generate.subset import Reading, listed, read
 from bench.generate.train import OnStep, train
 from bench.interfaces import ImageFile
 from bench.manifest import hashes
 from bench.sources import Source
+from bench.unreadable import LeftOut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,24 +67,30 @@ def require_possible(wanted: Generating, folder: Path) -> None:
     require_room(folder, n_images, len(wanted.sizes), count, wanted.training)
 
 
-def make(wanted: Generating, folder: Path, workers: int, on_progress: Progress) -> None:
-    """Fills `folder` with the images as the networks see them, the models and their samples, as far as it lacks them.
+def make(wanted: Generating, folder: Path, reading: Reading, on_progress: Progress) -> LeftOut:
+    """Fill a folder with the images as the networks see them, the models and their samples, as far as it lacks them.
 
-    Raises ImageError for an image that can't be read, UsageError where images that are there are others, and as `train`
-    and `sample` do.
+    Returns:
+        What of the images is left out.
+
+    Raises:
+        ImageError: An image can't be read, and `reading.strict`.
+        UsageError: Too few images can be read, the images in the folder are others, and as `train` and `sample`.
     """
-    images = nested(wanted.source, None, wanted.training.seed).images
-    side = wanted.training.resolution
-    seen = pixels(images, side, workers, partial(on_progress, "images"))
+    everything = read(wanted.source, None, wanted.training.seed, reading, partial(on_progress, "images"))
+    images, seen = everything.images, everything.pixels
+    if wanted.sizes[-1] > len(images):
+        raise UsageError(f"--subsets names {wanted.sizes[-1]:,}, but only {len(images):,} images can be read: lower it")
     for n in wanted.sizes:  # first of all, by them the folder is known as an experiment's
         part(folder, n).path.mkdir(parents=True, exist_ok=True)
     _write_lists(folder, _written(folder / IMAGES, images, seen), wanted.sizes)
     for n in wanted.sizes:
         one = part(folder, n)
-        subset = nested(wanted.source, n, wanted.training.seed)
+        subset = everything.first(n)
         steps, sampled = (partial(on_progress, f"{n:,} images, {what}") for what in ("steps", "sampled"))
         train(wanted.training, subset, seen[:n], one.model, wanted.checkpoint_every, _counted(steps, wanted.training))
         _sample(wanted.sampling, one, sampled)
+    return everything.left_out
 
 
 def _written(folder: Path, images: Sequence[ImageFile], seen: "Tensor") -> list[ImageFile]:

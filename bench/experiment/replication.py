@@ -26,6 +26,7 @@ from bench.errors import WeightsUnavailable
 from bench.experiment.folder import LISTING, THRESHOLDS, part
 from bench.similarity import Similarity, top_k
 from bench.sources import images_of
+from bench.unreadable import LeftOut
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Sampled:
     """The audit of one model's samples.
 
     is_seen: how many have their nearest image of all among those that the model was trained on; None where it was
-    trained on all. unreadable: samples, by name, why.
+    trained on all. left_out: of the samples.
     """
 
     audited: Audited
     is_seen: Share | None
-    unreadable: Mapping[str, str]
+    left_out: LeftOut
 
     @property
     def n_training(self) -> int:
@@ -71,10 +72,14 @@ class Dependence:
 
 @dataclass(frozen=True)
 class _Sides:
-    """everything: all images, in the order in which they were drawn. samples: by the number of training images."""
+    """everything: all images, in the order in which they were drawn. samples: by the number of training images.
+
+    n_seen: by the number of training images, how many of the first rows of everything they are; blank images have none.
+    """
 
     everything: Side
     samples: Mapping[int, Side]
+    n_seen: Mapping[int, int]
 
 
 def available(how: Describing, wanted: Auditing) -> tuple[Describing, Mapping[str, str]]:
@@ -113,16 +118,18 @@ def _require_calibrated(loading: Loading, wanted: Auditing) -> None:
 
 def compare(sizes: Sequence[int], folder: Path, wanted: Auditing, how: Describing) -> Tried[Dependence]:
     """The audits of the samples in an experiment's folder, by each backbone and similarity."""
-    images = how.read("all", images_of(str(folder / LISTING)))
+    source = images_of(str(folder / LISTING))
+    drawn_first = {image.id: place for place, image in enumerate(source.images)}
+    images = how.read("all", source)
     samples = {n: how.read(f"samples of {n:,}", images_of(str(part(folder, n).samples))) for n in sizes}
 
     def described(loading: Loading, kind: DescriptorKind) -> _Sides:
         of_models = {n: how.side(loading, f"samples of {n:,}", of, kind) for n, of in samples.items()}
-        return _Sides(how.side(loading, "all images", images, kind), of_models)
+        everything = how.side(loading, "all images", images, kind)
+        return _Sides(everything, of_models, {n: _n_seen(everything, drawn_first, n) for n in sizes})
 
     def work(name: str, sides: _Sides, similarity: Similarity) -> Dependence:
-        unreadable = {n: of.unreadable for n, of in samples.items()}
-        return _dependence(name, sides, unreadable, similarity, wanted.settings, folder / THRESHOLDS)
+        return _dependence(name, sides, similarity, wanted.settings, folder / THRESHOLDS)
 
     return by_each(how, wanted.similarities, described, work)
 
@@ -130,7 +137,6 @@ def compare(sizes: Sequence[int], folder: Path, wanted: Auditing, how: Describin
 def _dependence(
     name: str,
     sides: _Sides,
-    unreadable: Mapping[int, Mapping[str, str]],
     similarity: Similarity,
     settings: Settings,
     table: Path,
@@ -143,7 +149,7 @@ def _dependence(
         settings = replace(settings, calibration=Calibration(table, tuple(found)))
     nearest = of_others(rows, everything.descriptors, everything.twins, 1, similarity).scores[:, 0]
     models = tuple(
-        _sampled(name, generated, everything, n, similarity, settings, unreadable[n])
+        _sampled(name, generated, everything, sides.n_seen[n], similarity, settings)
         for n, generated in sides.samples.items()
     )
     background = nearest[np.isfinite(nearest)]
@@ -157,14 +163,19 @@ def _sampled(
     n: int,
     similarity: Similarity,
     settings: Settings,
-    unreadable: Mapping[str, str],
 ) -> Sampled:
     seen, fits = first(everything, n), replace(settings, top_k=min(settings.top_k, n))
     verdict = audit(name, generated, seen, similarity, fits, is_self=False)
     nearest = verdict.matches.scores[:, 0]
     unseen = everything.descriptors[n:]
     is_seen = None if n == len(everything) else nearest_is_seen(nearest, generated, unseen, similarity)
-    return Sampled(Audited(verdict, generated, seen), is_seen, unreadable)
+    return Sampled(Audited(verdict, generated, seen), is_seen, generated.left_out)
+
+
+def _n_seen(everything: Side, place: Mapping[str, int], n: int) -> int:
+    """How many rows of all images are of the first n drawn."""
+    assert everything.files is not None
+    return sum(place[image.id] < n for image in everything.files)
 
 
 def first(side: Side, n: int) -> Side:

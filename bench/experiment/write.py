@@ -81,8 +81,8 @@ def _write_audit(
     """That of one model, by its place among them, as `audit` writes it."""
     models = [of.models[place] for of in outcome.found]
     one = part(folder, models[0].n_training)
-    unreadable = {run.GENERATED: models[0].unreadable, run.TRAINING: {}}
-    audited = run.Outcome([model.audited for model in models], False, unreadable, outcome.failed, outcome.unavailable)
+    left_out = {run.GENERATED: models[0].left_out, run.TRAINING: models[0].audited.training.left_out}
+    audited = run.Outcome([model.audited for model in models], False, left_out, outcome.failed, outcome.unavailable)
     settings = models[0].audited.verdict.settings
     asked = run.Wanted(str(one.samples), str(one.seen), wanted.similarities, settings)
     auditing.everything(one.audit, audited, asked, argv, device, workers)

@@ -19,6 +19,7 @@ from bench.records import Record
 from bench.report.thumbnails import thumbnail
 from bench.sample import limited
 from bench.scored import Scored
+from bench.unreadable import without
 
 N_QUERIES = 12
 N_MATCHES = 5
@@ -135,6 +136,7 @@ def _measured(record: Record, config: Mapping[str, Any]) -> Split:
     split = _dataset(name, config["datasets"]).load()
     if config["limit"] is not None:
         split = limited(split, config["limit"], config["seed"])
+    split = without(split, record.body["dataset"].get("unreadable", ()))
     if manifest(split).sha256 != record.body["dataset"]["manifest_sha256"]:
         raise DatasetError(
             f"the images of {name} are not the ones that were measured: run again to see what was found among them"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import images, plugins
+from bench.batches import BATCHES_AHEAD, stacked
 from bench.describe import Loading
-from bench.extract import BATCHES_AHEAD, extract, stacked
+from bench.extract import Extraction, extract
 from bench.interfaces import ImageFile, Model, Preprocess
 from bench.memory import keep_freed_memory
 from bench.similarity import Similarity, top_k
@@ -119,7 +120,7 @@ def _loading(request: Request) -> Loading:
 def _batch(files: Sequence[Path], preprocess: Preprocess, size: int) -> "Tensor":
     """Decoded images [size, 3, H, W]: all files have one shape."""
     decoded = [images.load(file, preprocess) for file in files[:size]]
-    ((_, pixels),) = stacked(list(islice(cycle(decoded), size))).parts
+    ((_, pixels),) = stacked(list(islice(cycle(decoded), size)))
     return pixels
 
 
@@ -147,13 +148,10 @@ def _decode_forward(model: Model, preprocess: Preprocess, files: Sequence[Path],
     arrived = [time.perf_counter()]
     extract(
         model,
-        preprocess,
         taken,
-        cell.batch_size,
-        settings.workers,
+        Extraction(preprocess, cell.batch_size, settings.workers, cell.device),
         keep=lambda rows: None,
         on_progress=lambda done: arrived.append(time.perf_counter()),
-        device=cell.device,
     )
     seconds = [end - start for start, end in pairwise(arrived[: last + 1 : batches])]
     return Timed(batches * cell.batch_size, seconds[: settings.warmup], seconds[settings.warmup :])
