@@ -211,6 +211,7 @@ def _dataset(dataset: Dataset, config: Config, data: LoadedDataset | None) -> di
     lost = {
         "unreadable": dict(data.unreadable),
         "n_needed_unreadable": data.needed,
+        "background_unreadable": dict(data.background_unreadable),
         "skipped": dict(data.split.skipped),
     }
     return own | found | lost

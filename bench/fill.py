@@ -18,9 +18,6 @@ from bench.shard_writer import Writer
 if TYPE_CHECKING:
     from bench.describe import Loading
 
-#: Rows taken over at once.
-AT_ONCE = 1024
-
 
 @dataclass(frozen=True)
 class How:
@@ -55,7 +52,7 @@ def fill(
             dimension is another than declared.
         OSError: Full disk.
     """
-    rows = _InOrder(writer, contents, how)
+    rows = _InOrder(writer, contents, how, loading.config.batch_size)
     missing = [
         image
         for image, name in zip(images[writer.done :], rows.left, strict=True)
@@ -79,8 +76,9 @@ def fill(
 class _InOrder:
     """Writes rows in the order of the images: those taken over, and those described now as they come."""
 
-    def __init__(self, writer: Writer, contents: Sequence[Name], how: How) -> None:
-        self._writer, self._how = writer, how
+    def __init__(self, writer: Writer, contents: Sequence[Name], how: How, at_once: int) -> None:
+        """at_once: rows taken over together: shards end where they would if all images were described."""
+        self._writer, self._how, self._at_once = writer, how, at_once
         self._contents = contents
         self._at = writer.done
         how.on_progress(self._at)
@@ -131,7 +129,7 @@ class _InOrder:
     def _take_over(self) -> None:
         while self._at < len(self._contents) and self._is_old(self._at):
             end = self._at
-            while end < min(len(self._contents), self._at + AT_ONCE) and self._is_old(end):
+            while end < min(len(self._contents), self._at + self._at_once) and self._is_old(end):
                 end += 1
             names = self._contents[self._at : end]
             self._writer.append(self._writer.reusable.rows([name.content for name in names]), names)

@@ -1,7 +1,7 @@
 """A dataset that a run has read: its images, their hashes, and the part of it that has descriptors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bench.interfaces import Dataset, ImageFile, Split
@@ -29,6 +29,7 @@ class LoadedDataset:
     """A dataset with the sha256 of its images' files, by id.
 
     unreadable: images without a descriptor, id -> reason. needed: how many of them the ground truth needs.
+    background_unreadable: the same of the images that post-processing was fitted on.
     """
 
     dataset: Dataset
@@ -37,6 +38,7 @@ class LoadedDataset:
     hashed: Mapping[str, str]
     unreadable: Mapping[str, str]
     needed: int = 0
+    background_unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, dataset: Dataset, limit: int | None, seed: int, policy: Policy) -> "LoadedDataset":

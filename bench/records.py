@@ -24,18 +24,21 @@ CONFIG = "run.json"
 #: Of the file beside a record that its scores follow from.
 EVIDENCE = ".npz"
 #: Every table that a run may write; those with random weights say so.
-TABLES = tuple(
-    f"{name}{mark}.{kind}"
-    for name, kind in (
-        ("leaderboard", "csv"),
-        ("leaderboard", "md"),
-        ("leaderboard", "tex"),
-        ("ranking", "csv"),
-        ("scores", "csv"),
-        ("breakdown", "csv"),
-        ("gains", "csv"),
-    )
-    for mark in ("", ".random")
+TABLES = (
+    "unreadable.csv",
+    *(
+        f"{name}{mark}.{kind}"
+        for name, kind in (
+            ("leaderboard", "csv"),
+            ("leaderboard", "md"),
+            ("leaderboard", "tex"),
+            ("ranking", "csv"),
+            ("scores", "csv"),
+            ("breakdown", "csv"),
+            ("gains", "csv"),
+        )
+        for mark in ("", ".random")
+    ),
 )
 
 #: Every figure that a report may draw, each in several formats.

@@ -103,6 +103,7 @@ class Run:
     def _run_backbone(self, chosen: Selected[Backbone], of_backbone: Plan) -> None:
         loading = _attempt("weights", partial(obtain, chosen, self.config, self.weights, self.cluster))
         self._fitted: Fitted | Failure | None = None
+        self._unfitted: dict[str, str] = {}
         for name, of_dataset in groupby(of_backbone, key=lambda cell: cell.dataset):
             if name not in self._data:
                 self._data[name] = _attempt("dataset", partial(self._read, name))
@@ -177,6 +178,7 @@ class Run:
             self._fail(todo, fitted, loading, judged)
             return
         described = described_images(data.images, stored)
+        judged = replace(judged, background_unreadable=self._unfitted)
         for cell in todo:
             rows = _Rows(stored, described, judged, fitted)
             score = partial(_score, cell, rows, self._fingerprint(key, data, cell))
@@ -192,8 +194,10 @@ class Run:
         if isinstance(apart, Failure):
             return apart
         if self._fitted is None:
+            self._unfitted = dict(self._fitted_on.unreadable)
             key = loading.key(self._fitted_on.sha256)
             stored = self._described(loading, self._fitted_on.images, self._fitted_on.hashed, key, cell)
+            self._unfitted |= {} if isinstance(stored, Failure) else stored.failed
             self._fitted = (
                 stored
                 if isinstance(stored, Failure)

@@ -38,6 +38,9 @@ class Cells:
 
     def describe(self, batch):
         time.sleep(float(os.environ.get("SECONDS_A_BATCH", 0)))
+        if noted := os.environ.get("DESCRIBED"):
+            with open(noted, "a") as stream:
+                stream.write("x" * len(batch))
         cells = torch.nn.functional.avg_pool2d(batch.float(), 2).flatten(2).transpose(1, 2)
         return Descriptors(cells.flatten(1).repeat(1, self.times), cells)
 
@@ -220,10 +223,75 @@ def test_other_settings_are_refused_and_change_nothing(options: tuple[str, ...],
     assert files(tmp_path / "out") == before
 
 
-def test_a_changed_image_is_refused_and_a_folder_of_something_else_as_well(photos: Path, tmp_path: Path) -> None:
-    embed(photos, tmp_path / "out")
-    Image.new("RGB", (16, 16), (1, 2, 3)).save(photos / "a" / "00.png")
-    assert "made from something else" in str(embed(photos, tmp_path / "out").exception)
+def described(home: Path) -> int:
+    """Number of images given to the model since the last call."""
+    path = home.parent / "described"
+    n = path.stat().st_size if path.exists() else 0
+    path.unlink(missing_ok=True)
+    return n
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the plugin's models note every image that they describe."""
+    monkeypatch.setenv("DESCRIBED", str(tmp_path / "described"))
+    return tmp_path
+
+
+def changed(photos: Path) -> tuple[set[str], int]:
+    """Remove, replace and add images: the names that are left, and how many are new."""
+    (photos / "a/00.png").unlink()
+    Image.new("RGB", (16, 16), (9, 8, 7)).save(photos / "b/01.png")
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(photos / "a/05new.png")
+    (photos / "b/39.png").rename(photos / "b/40.png")  # of the same content
+    return {str(path.relative_to(photos)) for path in photos.rglob("*.png")}, 2
+
+
+@pytest.mark.parametrize("backbone", ["cells", "wide"])
+def test_after_a_change_only_new_images_are_described_and_the_folder_has_the_rows_of_a_new_one(
+    backbone: str, photos: Path, tmp_path: Path, counted: Path
+) -> None:
+    options = "--backbone", backbone, "--batch-size", "4"
+    embed(photos, tmp_path / "out", *options)
+    assert described(counted / "home") == 40
+    left, new = changed(photos)
+    assert embed(photos, tmp_path / "out", *options).exit_code == 0
+    assert described(counted / "home") == new
+    assert set(names(tmp_path / "out")) == left and len(names(tmp_path / "out")) == len(left) == 40
+    assert embed(photos, tmp_path / "fresh", *options).exit_code == 0
+    assert names(tmp_path / "out") == names(tmp_path / "fresh")
+    assert np.array_equal(rows(tmp_path / "out"), rows(tmp_path / "fresh"))
+    assert not (tmp_path / "out/.before").exists()
+
+
+@pytest.mark.parametrize("kill_after", [1, 3])
+def test_a_kill_after_a_change_loses_no_row(kill_after: int, photos: Path, tmp_path: Path, counted: Path) -> None:
+    options = "--backbone", "wide", "--batch-size", "4"
+    embed(photos, tmp_path / "out", *options)
+    left, _ = changed(photos)
+    described(counted / "home")
+    for number in range(20, 30):  # new images among the first, so that the kill comes while they are described
+        Image.fromarray(np.random.default_rng(100 + number).integers(1, 256, (16, 16, 3), np.uint8)).save(
+            photos / f"a/0{number}.png"
+        )
+    command = [sys.executable, "-m", "bench", *arguments(photos, tmp_path / "out", *options)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "SECONDS_A_BATCH": "0.3"})
+    noted = counted / "described"
+    while process.poll() is None and not (noted.exists() and noted.stat().st_size >= 4 * kill_after):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    described(counted / "home")
+    assert embed(photos, tmp_path / "out", *options).exit_code == 0
+    assert described(counted / "home") <= 12
+    assert embed(photos, tmp_path / "fresh", *options).exit_code == 0
+    assert dict(zip(names(tmp_path / "out"), rows(tmp_path / "out").tolist(), strict=True)) == dict(
+        zip(names(tmp_path / "fresh"), rows(tmp_path / "fresh").tolist(), strict=True)
+    )
+    assert left < set(names(tmp_path / "out"))
+
+
+def test_a_folder_of_something_else_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("mine")
     assert f"{tmp_path / 'mine'} is not empty" in str(embed(photos, tmp_path / "mine").exception)
@@ -232,9 +300,26 @@ def test_a_changed_image_is_refused_and_a_folder_of_something_else_as_well(photo
     assert told in str(embed(photos, tmp_path / "mine" / "file").exception)
 
 
-def test_a_wrong_image_is_named_and_nothing_is_left(photos: Path, tmp_path: Path) -> None:
+def test_a_broken_image_is_listed_and_the_others_are_described(photos: Path, tmp_path: Path, counted: Path) -> None:
+    out = tmp_path / "out"
+    whole = (photos / "b/39.png").read_bytes()
+    (photos / "b/39.png").write_bytes(whole[:100])
+    ran = embed(photos, out, "--batch-size", "4")
+    assert ran.exit_code == 0 and "1 images can't be read or described and are left out" in ran.output
+    assert "descriptors of 39 images" in ran.output and len(names(out)) == 39 and "b/39.png" not in names(out)
+    (header, line) = (out / "unreadable.csv").read_text().splitlines()
+    assert header == "side,id,reason" and line.startswith("images,b/39.png,") and "can't be read" in line
+    described(counted / "home")
+    assert "1 images can't be read" in embed(photos, out, "--batch-size", "4").output
+    assert described(counted / "home") == 0
+    (photos / "b/39.png").write_bytes(whole)
+    assert embed(photos, out, "--batch-size", "4").exit_code == 0
+    assert described(counted / "home") == 1 and len(names(out)) == 40 and not (out / "unreadable.csv").exists()
+
+
+def test_strict_stops_at_a_broken_image_and_leaves_nothing(photos: Path, tmp_path: Path) -> None:
     (photos / "b" / "39.png").write_bytes((photos / "b" / "39.png").read_bytes()[:100])
-    ran = embed(photos, tmp_path / "out", "--batch-size", "4")
+    ran = embed(photos, tmp_path / "out", "--batch-size", "4", "--strict")
     told = str(ran.exception)
     assert f"the image {photos / 'b' / '39.png'} can't be read" in told and "\n" not in told
     assert not (tmp_path / "out").exists()

@@ -9,6 +9,8 @@ import pandas as pd
 from bench.ranking import Ranking, left_out
 from bench.records import Record
 from bench.report import choose
+from bench.report.omitted import notes as omitted_notes
+from bench.report.omitted import skipping
 from bench.scored import Scored
 
 NON_COMMERCIAL = "†"
@@ -70,6 +72,8 @@ def notes(table: pd.DataFrame, records: Sequence[Record]) -> list[str]:
         *([NON_COMMERCIAL_NOTE] if table.loc[table["n_datasets"] > 0, "non_commercial"].any() else []),
         *(f"{name} of all rows: {value}." for name, (value, usual) in changed.items() if value != usual),
         *_several_machines(records),
+        *skipping(records),
+        *omitted_notes(records),
     ]
 
 

@@ -11,6 +11,7 @@ from bench import published_figures as published
 from bench.files import write_text
 from bench.ranking import Ranking, rank
 from bench.records import RunFolder
+from bench.report import omitted
 from bench.report.breakdown import breakdown, sections
 from bench.report.latex import latex
 from bench.report.tables import leaderboard, ranking_table, rankings, scores
@@ -18,6 +19,7 @@ from bench.report.text import markdown
 from bench.scored import Scored
 from bench.sweep import gains
 from bench.sweep import table as gains_table
+from bench.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from bench.report.figures import Drawn
@@ -46,6 +48,8 @@ def tables_of(scored: Scored) -> Tables:
     beside = published.sections(scored.records)
     texts[f"leaderboard{mark}.md"] = markdown(table, scored, verdicts) + sections(scored.records) + beside
     texts[f"leaderboard{mark}.tex"] = latex(table, scored)
+    if listed := omitted.table(omitted.omitted(scored.records)):
+        texts[UNREADABLE] = listed
     return Tables(table, verdicts, texts)
 
 
@@ -54,6 +58,8 @@ def write_tables(folder: Path, scored: Scored) -> tuple[Tables, list[Path]]:
     tables = tables_of(scored)
     for name, text in tables.texts.items():
         write_text(folder / name, text)
+    if UNREADABLE not in tables.texts:
+        (folder / UNREADABLE).unlink(missing_ok=True)
     return tables, [folder / name for name in tables.texts]
 
 
