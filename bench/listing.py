@@ -2,7 +2,7 @@
 
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from bench.images.formats import SUFFIXES, is_image
 from bench.interfaces import ImageFile
 from bench.names import escaped, unescaped
 from bench.sniffing import begins_as_image
+
+#: Suffixes that a sentence names: numbered files may have very many.
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,12 @@ class Listing:
 
 
 def counted(skipped: Mapping[str, int]) -> str:
-    """Write what was skipped, such as `3 .txt, 1 with no suffix`, the most frequent first."""
+    """Write what was skipped, such as `3 .txt, 1 with no suffix`: the most frequent first, and the rest together."""
     order = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{n:,} {suffix or 'with no suffix'}" for suffix, n in order)
+    shown = [f"{n:,} {suffix or 'with no suffix'}" for suffix, n in order[:SHOWN]]
+    if rest := order[SHOWN:]:
+        shown.append(f"{sum(n for _, n in rest):,} with {len(rest):,} other suffixes")
+    return ", ".join(shown)
 
 
 def together(*skipped: Mapping[str, int]) -> dict[str, int]:
@@ -46,9 +52,8 @@ def listed_in(folder: Path) -> Listing:
     Raises:
         DatasetError: the folder can't be read.
     """
-    walk = _Walk(folder)
-    walk.files(entries(folder))
-    return walk.listing()
+    files = ((path, mode) for path in entries(folder) if not stat.S_ISDIR(mode := _mode(path)))
+    return _listing(folder, files, {}, ())
 
 
 def listed_below(folder: Path, apart: Collection[str] = ()) -> Listing:
@@ -65,10 +70,11 @@ def listed_below(folder: Path, apart: Collection[str] = ()) -> Listing:
     Raises:
         DatasetError: the folder itself can't be read.
     """
-    walk = _Walk(folder, frozenset(apart))
-    if folder.is_dir():
-        walk.below(folder, entries(folder), ())
-    return walk.listing()
+    if not folder.is_dir():
+        return Listing([])
+    refused: dict[Path, str] = {}
+    files = _files(folder, entries(folder), (), lambda path, error: refused.update({path: str(error)}))
+    return _listing(folder, files, refused, apart)
 
 
 def to_be_read(listing: Listing, folder: Path) -> list[ImageFile]:
@@ -109,71 +115,59 @@ def files_below(folder: Path, suffixes: Collection[str], lenient: bool = False) 
     """
     if not folder.is_dir():
         return []
-    return [path for path in _files(folder, entries(folder), (), lenient) if _ends(path, suffixes)]
+    files = _files(folder, entries(folder), (), _ignored if lenient else _raised)
+    return [path for path, _ in files if _ends(path, suffixes)]
 
 
-class _Walk:
-    """What has been found below a folder."""
-
-    def __init__(self, top: Path, apart: frozenset[str] = frozenset()) -> None:
-        self._top = top
-        self._apart = {top / name for name in apart}
-        self._images: list[ImageFile] = []
-        self._unreadable: dict[str, str] = {}
-        self._skipped: Counter[str] = Counter()
-
-    def listing(self) -> Listing:
-        return Listing(self._images, self._unreadable, dict(sorted(self._skipped.items())))
-
-    def below(self, folder: Path, found: Sequence[Path], above: tuple[Path, ...]) -> None:
-        """Take what was found in a folder, and what lies below it; `above` are the folders that led here."""
-        here = folder.resolve()
-        if any(path.is_relative_to(here) for path in above):  # a link back up would never end
-            return
-        for path in found:
-            mode = _mode(path)
-            if not stat.S_ISDIR(mode):
-                self._file(path, mode)
-                continue
-            try:
-                inside = entries(path)
-            except DatasetError as error:
-                self._unreadable[f"{self._id(path)}/"] = str(error)
-                continue
-            self.below(path, inside, (*above, here))
-
-    def files(self, found: Sequence[Path]) -> None:
-        """Take the files among what was found."""
-        for path in found:
-            if not stat.S_ISDIR(mode := _mode(path)):
-                self._file(path, mode)
-
-    def _file(self, path: Path, mode: int) -> None:
+def _listing(
+    top: Path, files: Iterable[tuple[Path, int]], refused: Mapping[Path, str], apart: Collection[str]
+) -> Listing:
+    """Tell images among files from others; `refused` are the folders that can't be read, once all files are taken."""
+    tables = {top / name for name in apart}
+    images: list[ImageFile] = []
+    skipped: Counter[str] = Counter()
+    for path, mode in files:
         suffix = path.suffix.lower()
         if suffix in SUFFIXES or (stat.S_ISREG(mode) and begins_as_image(path) and is_image(path)):
-            self._images.append(ImageFile(self._id(path), path))
-        elif path not in self._apart:
-            self._skipped[escaped(suffix)] += 1
+            images.append(ImageFile(_id(path, top), path))
+        elif path not in tables:
+            skipped[escaped(suffix)] += 1
+    unreadable = {f"{_id(path, top)}/": reason for path, reason in refused.items()}
+    return Listing(images, unreadable, dict(sorted(skipped.items())))
 
-    def _id(self, path: Path) -> str:
-        return escaped(path.relative_to(self._top).as_posix())
+
+def _id(path: Path, top: Path) -> str:
+    return escaped(path.relative_to(top).as_posix())
 
 
-def _files(folder: Path, found: Sequence[Path], above: tuple[Path, ...], lenient: bool) -> Iterator[Path]:
+def _files(
+    folder: Path, found: Sequence[Path], above: tuple[Path, ...], refused: Callable[[Path, DatasetError], object]
+) -> Iterator[tuple[Path, int]]:
+    """What is no folder among what was found in a folder, however deep, and the mode of each.
+
+    above: the folders that led here. refused: called for a folder that can't be read.
+    """
     here = folder.resolve()
     if any(path.is_relative_to(here) for path in above):  # a link back up would never end
         return
     for path in found:
-        if not stat.S_ISDIR(_mode(path)):
-            yield path
+        if not stat.S_ISDIR(mode := _mode(path)):
+            yield path, mode
             continue
         try:
             inside = entries(path)
-        except DatasetError:
-            if not lenient:
-                raise
+        except DatasetError as error:
+            refused(path, error)
             continue
-        yield from _files(path, inside, (*above, here), lenient)
+        yield from _files(path, inside, (*above, here), refused)
+
+
+def _ignored(path: Path, error: DatasetError) -> None:
+    """The folder is left out."""
+
+
+def _raised(path: Path, error: DatasetError) -> None:
+    raise error
 
 
 def _ends(path: Path, suffixes: Collection[str]) -> bool:

@@ -78,6 +78,9 @@ def test_what_is_skipped_is_counted_by_suffix(tmp_path: Path) -> None:
     assert [image.id for image in source.images] == ["a.jpg", "broken.png", "sub/b"]
     assert source.skipped == {"": 1, ".tar": 1, ".txt": 2} and source.unreadable == {}
     assert counted(source.skipped) == "2 .txt, 1 with no suffix, 1 .tar"
+    numbered = {f".{number:02d}": 1 for number in range(99)}
+    assert counted({**numbered, ".txt": 2}).startswith("2 .txt, 1 .00, 1 .01, ")
+    assert counted({**numbered, ".txt": 2}).endswith(", 1 .08, 90 with 90 other suffixes")
     assert together(source.skipped, {".txt": 1, ".a": 1}) == {"": 1, ".a": 1, ".tar": 1, ".txt": 3}
     (tmp_path / "none").mkdir()
     (tmp_path / "none/a.txt").write_text("no image")

@@ -98,7 +98,9 @@ def test_a_path_is_found_on_disk_under_another_form_of_its_name(tmp_path: Path) 
     assert find(tmp_path / "résumé" / escaped("caf\udce9.jpg")) == folder / "caf\udce9.jpg"
     assert find(folder / "a\\b.jpg") == find(folder / "a\\\\b.jpg") == folder / "a\\b.jpg"
     assert find(folder / "none.jpg") is None and find(tmp_path / "no/é.jpg") is None
-    assert find(folder / ("long" * 100)) is None and find(folder / "\0/a") is None and find(folder / r"\u0000/a") is None
+    assert (
+        find(folder / ("long" * 100)) is None and find(folder / "\0/a") is None and find(folder / r"\u0000/a") is None
+    )
 
 
 # as file names
