@@ -1,5 +1,6 @@
 """Arguments and printing; the work is elsewhere, and torch is imported only inside commands that need it."""
 
+import io
 import json
 import signal
 import sys
@@ -143,6 +144,8 @@ def main() -> NoReturn:
     """Run the command line; every expected error is one sentence on stderr and an exit code."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves nothing half-made, as Ctrl-C does
     try:
         app(arguments, standalone_mode=True)

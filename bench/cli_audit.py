@@ -81,24 +81,25 @@ def audit(
     for images in (generated, training):
         if Path(images).is_dir() and output.resolve().is_relative_to(Path(images).resolve()):
             raise UsageError(f"--output {output} lies in {images}, which its figures would join: choose another")
-    try:
-        where = provenance.resolve_device(device)
-        if wanted.of_descriptors:
-            outcome = auditing.of_descriptors(wanted, strict)
-        else:
-            chosen = plugins.backbones.select(backbones)
-            weights = WeightsStore(Network(offline), weights_dir, allow_code)
-            with console.counting_each() as progress:
-                config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
-                reading = Reading(workers, strict=strict, keep_blank=keep_blank)
-                how = Describing.here(chosen, config, weights, reading, progress)
-                outcome = auditing.of_images(wanted, how)
-        _show(outcome)
-        if outcome.audited:
-            written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where, workers)
-            console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
+    with console.counting_warnings(output):
+        try:
+            where = provenance.resolve_device(device)
+            if wanted.of_descriptors:
+                outcome = auditing.of_descriptors(wanted, strict)
+            else:
+                chosen = plugins.backbones.select(backbones)
+                weights = WeightsStore(Network(offline), weights_dir, allow_code)
+                with console.counting_each() as progress:
+                    config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
+                    reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+                    how = Describing.here(chosen, config, weights, reading, progress)
+                    outcome = auditing.of_images(wanted, how)
+            _show(outcome)
+            if outcome.audited:
+                written = write.everything(output, outcome, wanted, ["bench", *sys.argv[1:]], where, workers)
+                console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
     if outcome.failed:
         raise typer.Exit(3)
 

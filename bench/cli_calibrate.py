@@ -92,38 +92,39 @@ def calibrate(
     )
     chosen, where = plugins.backbones.select(backbones), provenance.resolve_device(device)
     left_out: Mapping[str, LeftOut] = {}
-    try:
-        if holds_descriptors(background):
-            tried, left_out = calibrating.of_descriptors(wanted, strict)
-        else:
-            weights = WeightsStore(Network(offline), weights_dir, allow_code)
-            with console.counting_each() as progress:
-                config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
-                reading = Reading(workers, strict=strict, keep_blank=keep_blank)
-                how = Describing.here(chosen, config, weights, reading, progress)
-                tried, left_out = calibrating.of_images(wanted, how, Policy(strict, skip_unreadable))
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
-    rows = tuple(row for of in tried.found for row in of)
-    if rows:
-        about = {
-            "background": background,
-            "datasets": [dataset.identity for dataset in wanted.datasets],
-            "pairs_of": pairs_of,
-            "seed": seed,
-            **{name: {side: of.counts[name] for side, of in left_out.items()} for name in NOTHING.counts},
-            "failed": tried.failed,
-            "unavailable": tried.unavailable,
-            "argv": ["bench", *sys.argv[1:]],
-            "hardware": provenance.hardware(where),
-            **made_with(),
-        }
-        Calibration(output, rows).write()
-        write_json(output.with_suffix(".json"), about)
-        lists = write_left_out(output.parent, left_out, f"{output.stem}.")
-        console.print_rows([_told(row) for row in rows])
-        written = output, output.with_suffix(".json"), *lists
-        console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+    with console.counting_warnings(output.parent, f"{output.stem}."):
+        try:
+            if holds_descriptors(background):
+                tried, left_out = calibrating.of_descriptors(wanted, strict)
+            else:
+                weights = WeightsStore(Network(offline), weights_dir, allow_code)
+                with console.counting_each() as progress:
+                    config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
+                    reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+                    how = Describing.here(chosen, config, weights, reading, progress)
+                    tried, left_out = calibrating.of_images(wanted, how, Policy(strict, skip_unreadable))
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
+        rows = tuple(row for of in tried.found for row in of)
+        if rows:
+            about = {
+                "background": background,
+                "datasets": [dataset.identity for dataset in wanted.datasets],
+                "pairs_of": pairs_of,
+                "seed": seed,
+                **{name: {side: of.counts[name] for side, of in left_out.items()} for name in NOTHING.counts},
+                "failed": tried.failed,
+                "unavailable": tried.unavailable,
+                "argv": ["bench", *sys.argv[1:]],
+                "hardware": provenance.hardware(where),
+                **made_with(),
+            }
+            Calibration(output, rows).write()
+            write_json(output.with_suffix(".json"), about)
+            lists = write_left_out(output.parent, left_out, f"{output.stem}.")
+            console.print_rows([_told(row) for row in rows])
+            written = output, output.with_suffix(".json"), *lists
+            console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     for line in (line for side, of in left_out.items() for line in sentences(side, of)):
         console.out.print(line, soft_wrap=True)
     for what, why in (*tried.failed.items(), *tried.unavailable.items()):

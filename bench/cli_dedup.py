@@ -71,36 +71,39 @@ def dedup(
     if len(chosen) > 1:
         raise UsageError(f"'{backbone}' is {len(chosen)} backbones: name one")
     where, weights = provenance.resolve_device(device), WeightsStore(Network(offline), weights_dir, allow_code)
-    try:
-        with console.counting_each() as progress:
-            config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
-            reading = Reading(workers, strict=strict, keep_blank=keep_blank)
-            side = one_side("images", images, parsed, Describing.here(chosen, config, weights, reading, progress))
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
-    name = str(made_from(images).get("backbone", "descriptors")) if holds_descriptors(images) else chosen[0].item.name
-    rows = drawn(len(side), background, seed)
-    (of,) = applied([wanted], (name, side.made_by, parsed), table, lambda: Apart.of(side, rows, parsed))
-    score = of.score
-    found = clusters(side.descriptors, score, parsed)
-    about = {
-        "images": images,
-        "backbone": name,
-        "similarity": str(parsed),
-        "threshold": str(wanted),
-        "score": score,
-        **side.left_out.counts,
-        "argv": ["bench", *sys.argv[1:]],
-    }
-    written = write_duplicates(output, side, found, about)
-    written += write_left_out(output, {"images": side.left_out})
-    told = found.summary()
-    lines = [
-        f"{told['n_duplicated']:,} of {told['n_images']:,} images ({100 * told['share_duplicated']:.2f} %) have "
-        f"near-copies, in {told['n_clusters']:,} clusters of {told['largest']:,} images at most: "
-        f"{name}, {parsed}, above {score:.4f}",
-        *sentences("images", side.left_out),
-        f"written: {', '.join(map(str, written))}",
-    ]
+    with console.counting_warnings(output):
+        try:
+            with console.counting_each() as progress:
+                config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
+                reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+                side = one_side("images", images, parsed, Describing.here(chosen, config, weights, reading, progress))
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
+        name = chosen[0].item.name
+        if holds_descriptors(images):
+            name = str(made_from(images).get("backbone", "descriptors"))
+        rows = drawn(len(side), background, seed)
+        (of,) = applied([wanted], (name, side.made_by, parsed), table, lambda: Apart.of(side, rows, parsed))
+        score = of.score
+        found = clusters(side.descriptors, score, parsed)
+        about = {
+            "images": images,
+            "backbone": name,
+            "similarity": str(parsed),
+            "threshold": str(wanted),
+            "score": score,
+            **side.left_out.counts,
+            "argv": ["bench", *sys.argv[1:]],
+        }
+        written = write_duplicates(output, side, found, about)
+        written += write_left_out(output, {"images": side.left_out})
+        told = found.summary()
+        lines = [
+            f"{told['n_duplicated']:,} of {told['n_images']:,} images ({100 * told['share_duplicated']:.2f} %) have "
+            f"near-copies, in {told['n_clusters']:,} clusters of {told['largest']:,} images at most: "
+            f"{name}, {parsed}, above {score:.4f}",
+            *sentences("images", side.left_out),
+            f"written: {', '.join(map(str, written))}",
+        ]
     for line in lines:
         console.out.print(line, soft_wrap=True)

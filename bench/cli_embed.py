@@ -91,7 +91,11 @@ def embed(
         colour=colour.value,
     )
     store = WeightsStore(Network(offline), weights_dir, allow_code)
-    with works.connected() as cluster, console.counting("images") as progress:
+    with (
+        console.counting_warnings(output, keeps=True),
+        works.connected() as cluster,
+        console.counting("images") as progress,
+    ):
         loading = obtain(chosen[0], config, store, cluster)
         try:
             how = How(workers, lambda done: progress(done, len(source.images)), strict)

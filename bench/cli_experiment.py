@@ -155,26 +155,27 @@ def replication(
     wanted = make.Generating(source, sizes, training, checkpoint_every, sampling)
     make.require_possible(wanted, output)
     require_rates(auditing, len(source.images))
-    try:
-        with console.counting_each() as progress:
-            # of the squares that the networks see: transparency and profiles are gone by then
-            config = config_of(chosen, seed, where, batch_size, AlphaChoice.white.value, ColourChoice.ignored.value)
-            audit_reading = Reading(workers, strict=strict, keep_blank=keep_blank)
-            how = Describing.here(chosen, config, weights, audit_reading, progress)
-            how, unavailable = available(how, auditing)
-            left_out = make.make(wanted, output, reading, progress)
-            outcome = compare(sizes, output, auditing, how)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; what is whole is kept, and the same command goes on") from None
-    outcome.unavailable.update(unavailable)
-    _show(outcome)
-    for line in sentences("images", left_out):
-        console.out.print(line, soft_wrap=True)
-    if outcome.found:
-        argv = ["bench", *sys.argv[1:]]
-        written = write.everything(output, outcome, wanted, auditing, argv, workers)
-        written += write_left_out(output, {"images": left_out})
-        console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+    with console.counting_warnings(output):
+        try:
+            with console.counting_each() as progress:
+                # of the squares that the networks see: transparency and profiles are gone by then
+                config = config_of(chosen, seed, where, batch_size, AlphaChoice.white.value, ColourChoice.ignored.value)
+                audit_reading = Reading(workers, strict=strict, keep_blank=keep_blank)
+                how = Describing.here(chosen, config, weights, audit_reading, progress)
+                how, unavailable = available(how, auditing)
+                left_out = make.make(wanted, output, reading, progress)
+                outcome = compare(sizes, output, auditing, how)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; what is whole is kept, and the same command goes on") from None
+        outcome.unavailable.update(unavailable)
+        _show(outcome)
+        for line in sentences("images", left_out):
+            console.out.print(line, soft_wrap=True)
+        if outcome.found:
+            argv = ["bench", *sys.argv[1:]]
+            written = write.everything(output, outcome, wanted, auditing, argv, workers)
+            written += write_left_out(output, {"images": left_out})
+            console.out.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
     if outcome.failed:
         raise typer.Exit(3)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli_options import Strict
 from bench.errors import Interrupted, UsageError
 
 app = typer.Typer(help="Make a data set of images.", no_args_is_help=True, rich_markup_mode=None)
@@ -44,6 +45,7 @@ def synthetic(
     feather: Annotated[int, typer.Option(min=0, help="Width of the ramp at a seam, in pixels.")] = 0,
     jpeg: Annotated[int, typer.Option(min=1, max=100, help="Quality of every image written.")] = 90,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = os.cpu_count() or 1,
+    strict: Strict = False,
     plugin: Annotated[
         list[Path] | None, typer.Option("--plugin", help="Python file that registers kinds; repeatable.")
     ] = None,
@@ -52,7 +54,9 @@ def synthetic(
     from bench import console, plugins
     from bench.files import whole_folder
     from bench.interfaces import Recipe
+    from bench.readable import readable
     from bench.sources import images_of
+    from bench.unreadable import LeftOut, sentences, write_left_out
 
     for file in plugin or []:
         plugins.load_file(file)
@@ -66,13 +70,18 @@ def synthetic(
     recipe = Recipe(
         queries, distractors, unmatched, size, seed, painter, masks, level, _areas(area), feather, jpeg, workers
     )
-    others = images_of(backgrounds) if backgrounds else None
-    with console.counting("images") as progress:
+    sources = {"source": images_of(source), **({"backgrounds": images_of(backgrounds)} if backgrounds else {})}
+    with console.counting_warnings(output), console.counting("images") as progress:
         try:
+            read = {name: readable(of, workers, strict, progress) for name, of in sources.items()}
+            left_out = {name: LeftOut(of.unreadable, {}, of.skipped) for name, of in read.items()}
             with whole_folder(output) as folder:
-                chosen[0].item.make(images_of(source), others, folder, recipe, progress)
+                chosen[0].item.make(read["source"], read.get("backgrounds"), folder, recipe, progress)
+                write_left_out(folder, left_out)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; nothing was kept") from None
+    for line in (line for side, of in left_out.items() for line in sentences(side, of)):
+        console.out.print(line, soft_wrap=True)
     console.out.print(f"written: {output}; `run --datasets pairs:{output}` scores backbones on it", soft_wrap=True)
 
 

@@ -142,6 +142,7 @@ def execute(
     argv = ["bench", *sys.argv[1:]]
     with (
         tracking(track, folder.path, asdict(config)) as tracked,
+        console.counting_warnings(folder.path, keeps=True),
         works.connected() as cluster,
         console.watching() as watch,
     ):

@@ -22,12 +22,16 @@ from rich.progress import (
 from rich.table import Table
 
 from bench.fetch import Fetched, Watch
+from bench.files import csv_text, write_text
+from bench.images import notices
+from bench.names import printable
 from bench.plan import Definition
 from bench.report import Tables
 from bench.report.text import missing, notes, shown, unranked
 from bench.scored import Scored
 from bench.verify import Verified
 
+WARNINGS = "warnings.csv"
 NAMED = 10  # files that are named of those that are missing
 
 # no markup, no emoji: chunked@16[norm=chunk] and folder:cat: are text; in a file a path stays in one piece
@@ -119,6 +123,25 @@ def counting_each() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def counting_warnings(folder: Path, prefix: str = "", keeps: bool = False) -> Iterator[None]:
+    """Count warnings of image decoders instead of printing them: warnings.csv in the folder, if the block made it.
+
+    keeps: a command that need not decode every image again keeps the file of its last run where it has nothing to add.
+    """
+    with notices.counted() as counted:
+        yield
+    rows = counted.rows()
+    path = folder / f"{prefix}{WARNINGS}"
+    if not rows or not folder.is_dir():
+        if not keeps:
+            path.unlink(missing_ok=True)
+        return
+    write_text(path, csv_text([("kind", "file", "count"), *((kind, printable(file), n) for kind, file, n in rows)]))
+    total, files = sum(n for _, _, n in rows), len({file for _, file, _ in rows})
+    out.print(f"{total:,} warnings of image decoders about {files:,} files: {path}", soft_wrap=True)
 
 
 def print_fetched(results: Sequence[Fetched]) -> None:

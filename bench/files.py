@@ -1,13 +1,15 @@
 """Files that are either whole or not there, and hashes of files."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -62,6 +64,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; what UTF-8 can't hold, a byte of a name that isn't UTF-8, is written escaped."""
     write_atomic(path, lambda stream: stream.write(encoded(text)))
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as the text of a CSV file."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows(rows)
+    return written.getvalue()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -234,7 +234,8 @@ class Split:
     setups: other judgements of the same ranking by name, such as E, M and H, for metrics like `map_rop[E]`.
     classes: where images have one, for the metrics that let neighbours vote. levels: for `pearson`.
     tags: per query, what its scores are also told apart by, such as the edit that made it; empty for no tags at all.
-    skipped: files beside the images that are none, counted by suffix.
+    skipped: files beside the images that are none, counted by suffix. unreadable: images of what the dataset was made
+    of that could not be read, id -> reason.
     """
 
     queries: tuple[ImageFile, ...]
@@ -245,6 +246,7 @@ class Split:
     levels: Levels | None = None
     tags: tuple[tuple[str, ...], ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_classes(cls, images: Sequence[ImageFile], labels: ArrayLike) -> "Split":

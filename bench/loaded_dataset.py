@@ -55,8 +55,11 @@ class LoadedDataset:
         if limit is not None:
             split = limited(split, limit, seed)
         hashed, unreadable = hash_files(unique_images(split))
+        unreadable = {**split.unreadable, **unreadable}
         require_none(unreadable, policy.strict)
-        whole = manifest(split, {**hashed, **dict.fromkeys(unreadable, "unreadable")})
+        whole = manifest(
+            split, {**hashed, **dict.fromkeys((i.id for i in unique_images(split) if i.id not in hashed), "unreadable")}
+        )
         described = images_sha256([image for image in unique_images(split) if image.id in hashed], hashed)
         return cls(dataset, split, replace(whole, images_sha256=described), hashed, unreadable)
 

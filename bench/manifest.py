@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bench.errors import DatasetError
 from bench.files import sha256_file, sha256_text
 from bench.interfaces import ImageFile, Levels, Split
+from bench.names import printable
 
 HASHED_AT_ONCE = 4096
 
@@ -86,9 +87,9 @@ def _hash_or_why_not(image: ImageFile) -> tuple[str, str]:
     try:
         return sha256_file(image.path), ""
     except FileNotFoundError:
-        return "", f"the image {image.path} is missing: restore it"
+        return "", f"the image {printable(str(image.path))} is missing: restore it"
     except OSError as error:
-        return "", f"the image {image.path} can't be read ({error.strerror or error}): mend it"
+        return "", f"the image {printable(str(image.path))} can't be read ({error.strerror or error}): mend it"
 
 
 def contents(images: Iterable[ImageFile], hashed: Mapping[str, str]) -> list[Name]:

@@ -1,8 +1,6 @@
 """The run folder: one JSON record a cell, each whole or absent, and the configuration they belong to."""
 
 import json
-import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ from bench.errors import UsageError
 from bench.evidence import Evidence, from_bytes
 from bench.files import sha256_bytes, sha256_file, write_bytes, write_json
 from bench.interfaces import Alpha, Colour
+from bench.names import file_name
 from bench.plan import Definition
 from bench.plugins import natural
 from bench.record_shape import lacks
@@ -259,8 +258,7 @@ def record_name(cell: Definition, weights: str) -> str:
     """File name of a cell's record; random weights are named in it."""
     parts = [cell.backbone, *(["random"] if weights == "random" else []), cell.dataset, str(cell.similarity)]
     plain = "--".join(parts)
-    safe = re.sub(r"[^\w@=.\[\]-]", "_", plain)
-    return safe + (f"-{zlib.crc32(plain.encode()):08x}" if safe != plain else "") + ".json"
+    return file_name(plain, ".json")
 
 
 def _no_number(constant: str) -> None:

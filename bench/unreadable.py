@@ -1,7 +1,5 @@
 """Images that cannot be read or described: their list, and the part of a dataset that is left."""
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DatasetError, ImageError
-from bench.files import write_text
+from bench.files import csv_text, write_text
 from bench.interfaces import GroundTruth, ImageFile, Indices, Split
+from bench.listing import counted
 from bench.manifest import hash_files
 from bench.sample import selected
 from bench.sources import Source
@@ -102,10 +101,7 @@ def _write_list(path: Path, by_side: Mapping[str, Mapping[str, str]]) -> Iterato
     if not rows:
         path.unlink(missing_ok=True)
         return
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerows([COLUMNS, *rows])
-    write_text(path, written.getvalue())
+    write_text(path, csv_text([COLUMNS, *rows]))
     yield path
 
 
@@ -116,9 +112,7 @@ def sentences(side: str, of: LeftOut) -> Iterator[str]:
             first, why = next(iter(images.items()))
             yield f"{side}: {len(images):,} images {noun} and are left out; the first is {first}: {why}"
     if of.skipped:
-        by_number = sorted(of.skipped.items(), key=lambda of: (-of[1], of[0]))
-        kinds = ", ".join(f"{n:,} {suffix}" for suffix, n in by_number)
-        yield f"{side}: {sum(of.skipped.values()):,} files are no images and are skipped: {kinds}"
+        yield f"{side}: files that are no images are skipped: {counted(of.skipped)}"
 
 
 def needed(split: Split, lost: Collection[str]) -> list[ImageFile]:

@@ -1,6 +1,7 @@
 """Datasets that are built once into the cache folder, and refused where someone changed them since."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import DatasetError
@@ -23,4 +24,4 @@ def built(folder: Path, build: Callable[[Path], object], read: Callable[[Path], 
     split = read(folder)
     if manifest(split).sha256 != (folder / BUILT).read_text():
         raise DatasetError(f"the dataset {folder} was changed since it was built: delete it, it is then built again")
-    return split
+    return replace(split, skipped={})  # what lies there beside the images is the dataset's own

@@ -10,6 +10,7 @@ from bench.audit.gallery import Gallery, cut, files, galleries
 from bench.audit.statistics import N_PERMUTATIONS
 from bench.audit.verdict import Audited
 from bench.interfaces import ImageFile
+from bench.names import encoded
 from bench.report.html import MAX_BYTES, Figure, rendered
 from bench.report.thumbnails import Thumbnail, thumbnails
 from bench.unreadable import BLANK, UNREADABLE, LeftOut
@@ -61,8 +62,8 @@ def page(
     small = thumbnails(files(found), workers)
     text = _rendered(content, found, small)
     n = n_shown = max(len(gallery.copies) for gallery in found)
-    while n and len(text.encode()) > MAX_BYTES:
-        n = min(n - 1, n * MAX_BYTES // len(text.encode()))
+    while n and len(encoded(text)) > MAX_BYTES:
+        n = min(n - 1, n * MAX_BYTES // len(encoded(text)))
         text = _rendered(content, cut(found, n), small, f"To keep the page small, it shows {n} instead of {n_shown}.")
     return text
 

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import images
+from bench import images as decoding
 from bench.audit.blank import why_blank, withheld
 from bench.audit.regions import regions
 from bench.descriptor import DescriptorKind
-from bench.errors import DatasetError, DescriptorError, ImageError, UsageError
+from bench.errors import DatasetError, DescriptorError, UsageError
 from bench.files import sha256_bytes, sha256_text
 from bench.interfaces import NATIVE, ImageFile, Preprocess
+from bench.readable import tried
 from bench.shards import WHOLE, Meta
 from bench.similarity.prepare import Rows
 from bench.sources import Source
@@ -140,39 +140,22 @@ def readable(source: Source, reading: Reading, on_progress: Callable[[int, int],
         ImageError: One cannot be read, and `reading.strict`.
     """
     files, sha256, unreadable = readable_files(source, reading.strict)
-    blank = {} if reading.keep_blank else dict(withheld(Path(source.identity)))
-    kept: list[ImageFile] = []
-    sizes: list[tuple[int, int]] = []
-    look = partial(_look, reading=reading)
-    with ThreadPoolExecutor(reading.workers, thread_name_prefix="images") as pool:
-        for first in range(0, len(files), AT_ONCE):
-            some = files[first : first + AT_ONCE]
-            for image, found in zip(some, pool.map(look, some), strict=True):
-                if isinstance(found, ImageError):
-                    unreadable[image.id] = str(found)
-                    require_none(unreadable, reading.strict)
-                elif image.id not in blank:
-                    size, why = found
-                    if why:
-                        blank[image.id] = why
-                    else:
-                        kept.append(image)
-                        sizes.append(size)
-            on_progress(first + len(some), len(files))
+    looked = tried(files, partial(_look, reading=reading), reading.workers, reading.strict, on_progress)
+    unreadable |= looked.unreadable
+    by_checker = {} if reading.keep_blank else withheld(Path(source.identity))
+    reasons = {image.id: by_checker.get(image.id) or why for image, (_, why) in looked.found}
+    blank = {name: why for name, why in reasons.items() if why}
+    kept = [(image, size) for image, (size, _) in looked.found if image.id not in blank]
     if not kept:
         why = next(iter({**unreadable, **blank}.values()))
         raise DatasetError(f"none of {len(unreadable) + len(blank)} images can be compared: {why}")
-    there = {image.id for image in files}
-    blank = {name: why for name, why in blank.items() if name in there and name not in unreadable}
-    return Images(tuple(kept), np.array(sizes, np.int32), sha256, LeftOut(unreadable, blank, source.skipped))
+    images, sizes = zip(*kept, strict=True)
+    return Images(images, np.array(sizes, np.int32), sha256, LeftOut(unreadable, blank, source.skipped))
 
 
-def _look(image: ImageFile, reading: Reading) -> tuple[tuple[int, int], str | None] | ImageError:
-    """Width and height of an image, and why it is blank; or why it cannot be read."""
-    try:
-        decoded = images.decode(image.path, image.box, reading.preprocess)
-    except ImageError as error:
-        return error
+def _look(image: ImageFile, reading: Reading) -> tuple[tuple[int, int], str | None]:
+    """Width and height of an image, and why it is blank. Raises ImageError."""
+    decoded = decoding.decode(image.path, image.box, reading.preprocess)
     return decoded.size, None if reading.keep_blank else why_blank(decoded)
 
 

@@ -14,6 +14,7 @@ from bench.audit.duplicates import Clusters
 from bench.audit.sides import Side
 from bench.audit.verdict import Audited
 from bench.files import write_atomic, write_bytes, write_json, write_text
+from bench.names import encoded
 from bench.search import write_tables
 from bench.unreadable import NOTHING, write_left_out
 
@@ -125,7 +126,7 @@ def write_figure(folder: Path, drawn: "Drawn") -> list[Path]:
     from bench.report.figures.write import CAPTION
 
     files = {folder / f"{drawn.name}.{kind}": drawn.encoded(kind) for kind in FORMATS}
-    files[folder / f"{drawn.name}.{CAPTION}"] = f"{drawn.caption}\n".encode()
+    files[folder / f"{drawn.name}.{CAPTION}"] = encoded(f"{drawn.caption}\n")
     for path, content in files.items():
         write_bytes(path, content)
     return list(files)

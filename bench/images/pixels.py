@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from bench.images import colour
+from bench.images import profiles
 from bench.images.refusal import Unsupported
 from bench.images.tiff import Range
 from bench.interfaces import Alpha, Colour
@@ -34,7 +34,7 @@ def rgb(image: Image.Image, alpha: Alpha, treatment: Colour, samples: Range | No
     """
     colours, transparency = layers(image, samples)
     profile = image.info.get("icc_profile") if treatment == "managed" else None
-    colours = colour.to_srgb(colours, profile)
+    colours = profiles.to_srgb(colours, profile)
     if transparency is None or alpha == "drop":
         return colours
     colours.paste(alpha, mask=ImageChops.invert(transparency))  # in place: they are a copy wherever there is alpha

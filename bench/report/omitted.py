@@ -1,9 +1,8 @@
 """What of the datasets of a run is not used: images that can't be read or described, files that are no images."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 
+from bench.files import csv_text
 from bench.records import Record
 from bench.unreadable import COLUMNS, LeftOut, sentences
 
@@ -28,9 +27,7 @@ def omitted(records: Iterable[Record]) -> dict[str, LeftOut]:
 def table(sides: Mapping[str, LeftOut]) -> str | None:
     """The rows of unreadable.csv: side, id, reason; None where there are none."""
     rows = [(side, name, why) for side, of in sides.items() for name, why in of.unreadable.items()]
-    written = io.StringIO()
-    csv.writer(written, lineterminator="\n").writerows([COLUMNS, *rows])
-    return written.getvalue() if rows else None
+    return csv_text([COLUMNS, *rows]) if rows else None
 
 
 def notes(records: Iterable[Record]) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench import published_figures as published
 from bench.metrics import parse
+from bench.names import encoded
 from bench.plugins import natural
 from bench.published_figures import Beside
 from bench.ranking import Ranking
@@ -82,7 +83,7 @@ def page(
     """
     content = _content(scored, table, verdicts) | {"figures": figures, "beside": beside}
     text = _rendered(content, galleries, "")
-    over = len(text.encode()) - MAX_BYTES
+    over = len(encoded(text)) - MAX_BYTES
     if over <= 0:
         return text
     fewer, n = gallery.bounded(galleries, gallery.n_bytes(galleries) - over)

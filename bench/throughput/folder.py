@@ -1,8 +1,6 @@
 """The folder of a timing: one JSON a cell, each whole or absent, and the table made of all of them."""
 
 import json
-import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import UsageError
 from bench.files import write_json, write_text
+from bench.names import file_name
 from bench.throughput.table import csv_text
 
 SCHEMA_VERSION = 1
@@ -86,8 +85,7 @@ class TimingFolder:
 def record_name(cell: Mapping[str, Any]) -> str:
     """File name of a cell's record."""
     plain = "--".join(str(cell[part]) for part in ("backbone", "weights", "device", "precision", "batch_size"))
-    safe = re.sub(r"[^\w@=.\[\]-]", "_", plain)
-    return safe + (f"-{zlib.crc32(plain.encode()):08x}" if safe != plain else "") + ".json"
+    return file_name(plain, ".json")
 
 
 def _read(path: Path) -> TimingRecord:

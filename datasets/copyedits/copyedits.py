@@ -1,7 +1,9 @@
 """`copyedits`, made of the bundled photographs, and `copyedits:SOURCE`, made of any images; each built once."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +12,13 @@ from PIL import Image
 
 from bench import images, paths
 from bench.errors import DatasetError
-from bench.files import sha256_file, sha256_text
+from bench.files import sha256_file, sha256_text, write_json
 from bench.interfaces import Dataset, ImageFile, Split
-from bench.manifest import hashes, images_sha256
+from bench.manifest import hash_files, images_sha256
 from bench.names import escaped
 from bench.plugins import register_dataset
-from bench.sources import images_of
+from bench.readable import decodes, tried
+from bench.sources import Source, images_of
 from datasets import _pairs
 from datasets._built import built
 from datasets.copyedits._parts import Original
@@ -31,11 +34,16 @@ LONG_SIDE = 512  # larger images of a source are scaled down to it
 
 @dataclass(frozen=True)
 class Material:
-    """What a suite is made of. content: hash of what decides it beside the code."""
+    """What a suite is made of. content: hash of what decides it beside the code.
+
+    unreadable, skipped: what of the source is not used, as `bench.sources.Source` has them.
+    """
 
     originals: Sequence[Original]
     distractors: Sequence[Original]
     content: str
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,11 @@ class CopyEdits(Dataset):
         return f"copyedits:{self.source}" if self.source else self.name
 
     def load(self) -> Split:
-        """Raises DatasetError where the source has too few different images, ImageError where one can't be read."""
+        """Raises DatasetError where the source has too few different images that can be read."""
         material = self.material()
         build = partial(_build, material)
-        return built(paths.datasets() / "copyedits" / _recipe(material.content), build, _pairs.read)
+        split = built(paths.datasets() / "copyedits" / _recipe(material.content), build, _pairs.read)
+        return replace(split, unreadable=material.unreadable, skipped=material.skipped)
 
 
 @register_dataset(groups=("robustness",), argument="SOURCE")
@@ -68,7 +77,7 @@ def copyedits(source: str | None = None) -> Dataset:
         "copy",
         f"each practical edit alone, and two stacked, of {escaped(source)}",
         found.identity,
-        lambda: _of_source(source, found.images),
+        lambda: _of_source(source, found),
     )
 
 
@@ -85,18 +94,31 @@ def _drawn(number: int) -> Image.Image:
     return drawn(Rng(f"drawn/{number}"))
 
 
-def _of_source(spec: str, found: Sequence[ImageFile]) -> Material:
+def _of_source(spec: str, source: Source) -> Material:
     """Different images of a source, in the order of their ids, however their files are dated or placed."""
-    sampled = Rng("copyedits/sample").shuffled(sorted(found, key=lambda image: image.id))[:MOST_IMAGES]
-    hashed = hashes(sampled)
-    different = {(hashed[image.id], image.box): image for image in reversed(sampled)}
+    sampled = Rng("copyedits/sample").shuffled(sorted(source.images, key=lambda image: image.id))[:MOST_IMAGES]
+    hashed, unreadable = hash_files(sampled)
+    there = [image for image in sampled if image.id in hashed]
+    unreadable = {**source.unreadable, **unreadable, **_undecodable(there, hashed)}
+    different = {(hashed[image.id], image.box): image for image in reversed(there) if image.id not in unreadable}
     chosen = sorted(different.values(), key=lambda image: image.id)
     if len(chosen) < LEAST_IMAGES:
         raise DatasetError(
             f"{spec} has {len(chosen)} different images: edited copies are made of {LEAST_IMAGES} or more, add some"
         )
     originals = [Original(image.id, partial(_opened, image)) for image in chosen]
-    return Material(originals, (), images_sha256(chosen, hashed))
+    return Material(originals, (), images_sha256(chosen, hashed), unreadable, source.skipped)
+
+
+def _undecodable(found: Sequence[ImageFile], hashed: Mapping[str, str]) -> Mapping[str, str]:
+    """Images that do not decode, id -> reason; each set of images is decoded once, and the outcome kept."""
+    path = paths.datasets() / "copyedits" / f"unreadable-{images_sha256(found, hashed)[:16]}.json"
+    try:
+        kept: dict[str, str] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        kept = tried(found, decodes, os.cpu_count() or 1, strict=False).unreadable
+        write_json(path, kept)
+    return kept
 
 
 def _opened(image: ImageFile) -> Image.Image:

@@ -15,7 +15,7 @@ from bench.images import depth, notices, pixels, tiff
 from bench.images.formats import MAX_PIXELS, opened
 from bench.images.gate import Gate
 from bench.images.refusal import named
-from bench.images.transform import require_shape, transform
+from bench.images.tensors import require_shape, transform
 from bench.interfaces import Box, Preprocess
 
 if TYPE_CHECKING:
