@@ -37,7 +37,7 @@ TURNS = {
 }
 PLAIN = Preprocess(resize="none", size=None, crop=None, mean=None, std=None)
 
-#: Bytes that Pillow allocates at once for a large image. Blocks of over 32 MB go back to the system when they are freed;
+#: Bytes that Pillow allocates at once for a large image. Blocks of over 32 MB return to the system when they are freed;
 #: of smaller ones, each thread that has read a large image would keep as much as that took.
 BLOCK = 2**26
 Image.core.set_block_size(BLOCK)  # type: ignore[attr-defined]
