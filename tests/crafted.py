@@ -114,3 +114,32 @@ def jpeg2000(width: int, height: int, tile: tuple[int, int], bits: Sequence[int]
     qcd = b"\xff\x5c" + struct.pack(">HBB", 4, 0x40, 0x40)
     sot = b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 14, 0, 1)
     return b"\xff\x4f" + siz + cod + qcd + sot + b"\xff\x93\xff\xd9"
+
+
+def icc(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile of version 2 for an output device. space, connection: such as b"GRAY", b"XYZ "."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    tags = {b"wtpt": white, b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"a\0" + bytes(78)} | tags
+    table, body, place = b"", b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", place + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    header = struct.pack(">III", 0, 0, 0x02100000) + b"prtr" + space + connection + bytes(12) + b"acsp" + bytes(28)
+    header += struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    header = header.ljust(128, b"\0")
+    whole = header + struct.pack(">I", len(tags)) + table + body
+    return struct.pack(">I", len(whole)) + whole[4:]
+
+
+def grey_profile() -> bytes:
+    """Greys in linear light."""
+    return icc(b"GRAY", b"XYZ ", {b"kTRC": b"curv" + bytes(4) + struct.pack(">I", 0)})
+
+
+def ink_profile() -> bytes:
+    """Inks of which the first three have no effect on the lightness, which falls with black from 100 to 0."""
+    line = bytes(range(256))
+    corners = b"".join(bytes([0 if number & 1 else 255, 128, 128]) for number in range(16))
+    matrix = struct.pack(">9i", *(0x10000 if place % 4 == 0 else 0 for place in range(9)))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + 4 * line + corners + 3 * line
+    return icc(b"CMYK", b"Lab ", {b"A2B0": table})

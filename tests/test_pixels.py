@@ -549,6 +549,24 @@ def test_a_managed_profile_is_converted_to_srgb(tmp_path: Path) -> None:
     assert_near(read(tmp_path / "a.png", colour="managed"), on_white(srgb, GREY), 2)
 
 
+def test_managed_profiles_of_greys_and_inks(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png", icc_profile=crafted.grey_profile())
+    share = GREY / 255
+    srgb = 255 * np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055)
+    found, dark = read(tmp_path / "a.png", colour="managed"), GREY < 20  # where the curve is steep
+    assert_near(found[~dark], grey(srgb)[~dark], 2)
+    assert_near(found[dark], grey(srgb)[dark], 8)
+    assert_near(read(tmp_path / "a.png"), grey(GREY))
+    inks = np.dstack([RGB, GREY])
+    Image.fromarray(inks, "CMYK").save(tmp_path / "a.tif", icc_profile=crafted.ink_profile())
+    managed = read(tmp_path / "a.tif", colour="managed")
+    lightness = (1 - GREY / 255) * 100
+    luminance = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    expected = 255 * np.where(luminance <= 0.0031308, 12.92 * luminance, 1.055 * luminance ** (1 / 2.4) - 0.055)
+    assert_near(managed, grey(expected), 4)
+    assert np.abs(read(tmp_path / "a.tif") - managed).mean() > 20
+
+
 @pytest.mark.parametrize("profile", [b"nonsense", b"", None])
 def test_a_profile_that_is_damaged_or_of_other_colours_is_ignored(profile: bytes | None, tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "a.tif", icc_profile=wide() if profile is None else profile)
