@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BATCHES_AHEAD = 2
 LOWEST_PRIORITY = 19
 #: Bytes of one batch of images that keep their own size (3 bytes a pixel), and of all that wait for the model.
-BATCH_BYTES, WAITING_BYTES = 1 << 27, 1 << 28
+BATCH_BYTES, WAITING_BYTES = 1 << 26, 1 << 27
 #: Images whose shape is kept go through the model together up to so many times SIZE x SIZE pixels each on average.
 ELONGATED = 2
 

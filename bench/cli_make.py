@@ -73,7 +73,7 @@ def synthetic(
     sources = {"source": images_of(source), **({"backgrounds": images_of(backgrounds)} if backgrounds else {})}
     with console.counting_warnings(output), console.counting("images") as progress:
         try:
-            read = {name: readable(of, workers, strict, progress) for name, of in sources.items()}
+            read = {name: readable(of, size, workers, strict, progress) for name, of in sources.items()}
             left_out = {name: LeftOut(of.unreadable, {}, of.skipped) for name, of in read.items()}
             with whole_folder(output) as folder:
                 chosen[0].item.make(read["source"], read.get("backgrounds"), folder, recipe, progress)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from bench import images
@@ -14,6 +15,8 @@ from bench.unreadable import readable_files, require_none
 T = TypeVar("T")
 #: Images that are looked at together.
 AT_ONCE = 1024
+#: Pixels of the short side of an image that synthetic copies are made of.
+LEAST_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,34 @@ def tried(
     return Tried(found, unreadable)
 
 
-def decodes(image: ImageFile) -> None:
-    """Decode an image and forget it. Raises ImageError."""
-    images.decode(image.path, image.box)
+def decodes(image: ImageFile, side: int = 0) -> None:
+    """Decode an image and forget it.
+
+    Args:
+        side: What its long side is to be scaled to, in pixels; 0 where it is not scaled.
+
+    Raises:
+        ImageError: It does not decode, or is too elongated.
+    """
+    width, height = images.decode(image.path, image.box).size
+    if side and round(min(width, height) * side / max(width, height)) < LEAST_SIDE:
+        raise ImageError(
+            f"the image {image.path} of {width} x {height} pixels is too elongated to be scaled to {side}: leave it out"
+        )
 
 
-def readable(source: Source, workers: int, strict: bool, on_progress: Callable[[int, int], Any]) -> Source:
+def readable(source: Source, side: int, workers: int, strict: bool, on_progress: Callable[[int, int], Any]) -> Source:
     """The source without the images that do not decode, which `Source.unreadable` of the new one lists.
+
+    Args:
+        side: As `decodes` has it.
 
     Raises:
         DatasetError: There are none.
         ImageError: One does not decode, and `strict`.
     """
     files, _, unreadable = readable_files(source, strict)
-    checked = tried(files, decodes, workers, strict, on_progress)
+    checked = tried(files, partial(decodes, side=side), workers, strict, on_progress)
     unreadable |= checked.unreadable
     if not checked.found:
         raise DatasetError(f"none of {len(unreadable)} images can be read: {next(iter(unreadable.values()))}")

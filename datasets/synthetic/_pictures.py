@@ -8,8 +8,8 @@ from PIL import Image
 from bench import images
 from bench.errors import ImageError
 from bench.interfaces import NATIVE, ImageFile
+from bench.readable import LEAST_SIDE
 
-LEAST_SIDE = 8  # of an image scaled; a narrower one has no room for regions
 UNDER_ALPHA = replace(NATIVE, alpha="drop")
 
 
