@@ -242,7 +242,16 @@ def test_what_is_no_regular_file_is_not_opened(special: dict[str, Path]) -> None
     for kind, path in special.items():
         with pytest.raises(ImageError, match=rf"(?i){kind}\.jpg can't be read \(it is a {kind} and no file\)"):
             images.decode(path)
-        assert not is_image(path.with_suffix(".none"))
+        path.with_suffix("").symlink_to(path)
+        assert not is_image(path.with_suffix(""))
+
+
+def test_a_file_of_more_bytes_than_are_read_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.webp").open("wb") as stream:
+        stream.write(webp(16, 16))
+        stream.truncate(2**30 + 1)  # no room is taken on the disk
+    with pytest.raises(ImageError, match=r"a\.webp can't be read \(it has 1,073,741,825 bytes"):
+        images.decode(tmp_path / "a.webp")
 
 
 def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

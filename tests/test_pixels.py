@@ -587,6 +587,21 @@ def test_bad_exif_means_no_orientation(name: str, exif: bytes, tmp_path: Path) -
         assert images.decode(tmp_path / name).size == (WIDTH, HEIGHT)
 
 
+def test_a_bad_resolution_in_the_exif_of_a_jpeg_is_no_obstacle(tmp_path: Path) -> None:
+    ratio = struct.pack("<HHI4s", 0x011A, 2, 2, b"1")  # a text instead of a ratio
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + ratio + struct.pack("<HHIII", 0x0128, 3, 1, 2, 0)
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", "JPEG")
+    plain, content = read(tmp_path / "a.jpg"), (tmp_path / "a.jpg").read_bytes()
+    block = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    start = 4 + int.from_bytes(content[4:6])  # instead of the JFIF block, which states a resolution
+    written(tmp_path / "a.jpg", content[:2] + block + content[start:])
+    with pytest.raises(OSError), Image.open(tmp_path / "a.jpg"):
+        pass
+    with images.counted() as notices:
+        assert_near(read(tmp_path / "a.jpg"), plain)
+    assert "the EXIF data is ignored: it is damaged" in [kind for kind, _, _ in notices.rows()]
+
+
 def test_bad_exif_of_an_avif_file_means_no_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a description"

@@ -30,14 +30,18 @@ SUFFIXES = TGA_SUFFIXES | {
 #: Pillow's own limit, twice its MAX_IMAGE_PIXELS; so many pixels take over half a gigabyte.
 MAX_PIXELS = 178_956_970
 SCALE_DOWN = "scale it down or leave it out"
+#: Of a file: Pillow reads WebP and AVIF files whole, and parts of other ones that may be as large as the file.
+MAX_BYTES = 2**30
 
 # Pillow warns from half of its limit on; the limit itself is an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 _HEADER = 32
-#: Opening a GIF file allocates as much as its first frame, so that only one is opened at a time.
-_one_gif = threading.Lock()
+#: Opening a GIF file allocates as much as its first frame, and opening a large file may read it whole, so that only one
+#: of them is opened at a time.
+LARGE_BYTES = 2**26
+_one_large = threading.Lock()
 
 
 def opened(source: Path | IO[bytes]) -> ImageFile:
@@ -57,7 +61,8 @@ def opened(source: Path | IO[bytes]) -> ImageFile:
         formats = (*FORMATS, "TGA") if isinstance(source, Path) and source.suffix.lower() in TGA_SUFFIXES else FORMATS
         header = _header(source)
         _require_size(_webp_size(header), source)
-        with _one_gif if header.startswith(b"GIF8") else nullcontext():
+        large = _require_bytes(source) > LARGE_BYTES or header.startswith(b"GIF8")
+        with _one_large if large else nullcontext():
             file = _opened(source, formats)
             if file.format == "GIF":
                 file.dispose = None  # type: ignore[attr-defined]
@@ -86,6 +91,14 @@ def _require_regular(path: Path) -> None:
         raise Unsupported(f"it is {_KINDS.get(kind, 'a device')} and no file", REPLACE)
 
 
+def _require_bytes(source: Path | IO[bytes]) -> int:
+    """The size of a file in bytes, if that is not too large."""
+    n_bytes = source.stat().st_size if isinstance(source, Path) else source.seek(0, io.SEEK_END)
+    if n_bytes > MAX_BYTES:
+        raise Unsupported(f"it has {n_bytes:,} bytes, more than the {MAX_BYTES:,} that are read", SCALE_DOWN)
+    return n_bytes
+
+
 def _header(source: Path | IO[bytes]) -> bytes:
     if isinstance(source, Path):
         with source.open("rb") as stream:
@@ -100,21 +113,28 @@ def _opened(source: Path | IO[bytes], formats: tuple[str, ...]) -> ImageFile:
     try:
         return Image.open(source, formats=formats)
     except UnidentifiedImageError as error:
-        raise _why_not(source, formats) from error
+        if not _header(source).startswith(b"\xff\xd8\xff"):
+            raise _why_not(source, formats) from error
+        try:
+            return _without_exif(source, rb"()Exif(?=\0\0)", "JPEG")
+        except UnidentifiedImageError:
+            raise _why_not(source, formats) from error
     except (RuntimeError, ValueError) as error:
         if "Exif" not in str(error):
             raise
-        return _without_exif(source, str(error))
+        return _without_exif(source, rb"(infe.{8})Exif", "AVIF")
     except Image.DecompressionBombError as error:
         _require_size(_size(source, formats), source)
         raise Unsupported(f"it has more than the {MAX_PIXELS:,} pixels that are decoded", SCALE_DOWN) from error
 
 
-def _without_exif(source: Path | IO[bytes], message: str) -> ImageFile:
-    """An AVIF file whose EXIF data libavif refuses, opened with that item renamed."""
-    note(f"the EXIF data is ignored: {message}")
+def _without_exif(source: Path | IO[bytes], pattern: bytes, name: str) -> ImageFile:
+    """A file whose EXIF data stops Pillow from opening it, opened with the name of that data changed."""
     content = source.read_bytes() if isinstance(source, Path) else rewound(source).read()
-    return Image.open(io.BytesIO(re.sub(rb"(infe.{8})Exif", rb"\1none", content, flags=re.DOTALL)), formats=("AVIF",))
+    changed = re.sub(pattern, rb"\1none", content, count=1, flags=re.DOTALL)
+    file = Image.open(io.BytesIO(changed), formats=(name,))
+    note("the EXIF data is ignored: it is damaged")
+    return file
 
 
 def _why_not(source: Path | IO[bytes], formats: tuple[str, ...]) -> Unsupported:
