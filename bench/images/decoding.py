@@ -12,7 +12,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from bench.errors import ImageError
 from bench.images import depth, notices, pixels, tiff
-from bench.images.formats import MAX_PIXELS, opened
+from bench.images.formats import MAX_BYTES, MAX_PIXELS, opened
 from bench.images.gate import Gate
 from bench.images.refusal import named
 from bench.images.tensors import require_shape, transform
@@ -43,7 +43,9 @@ BLOCK = 2**26
 Image.core.set_block_size(BLOCK)  # type: ignore[attr-defined]
 
 #: Images that are decoded at the same time have together no more pixels than the largest one that is decoded at all.
-_gate = Gate(MAX_PIXELS)
+_pixels = Gate(MAX_PIXELS)
+#: And their files no more bytes than the largest one.
+_bytes = Gate(MAX_BYTES)
 
 
 def decode(path: Path, box: Box | None = None, preprocess: Preprocess | None = None) -> Image.Image:
@@ -111,13 +113,13 @@ def decode_layers(path: Path, box: Box | None = None) -> tuple[Image.Image, Imag
 @contextmanager
 def _decoded(path: Path, box: Box | None, preprocess: Preprocess) -> Iterator[tuple[Image.Image, tiff.Range | None]]:
     """The upright image in its own mode, and the range of its samples; other large images wait while it is in use."""
-    with opened(path) as file:
+    with _bytes.holding(path.stat().st_size), opened(path) as file:
         if preprocess.draft and box is None:
             _draft(file, preprocess)
         turn = _turn(file) if isinstance(file, TiffImageFile) else None  # decoding closes a TIFF file
         samples = tiff.prepare(file) if isinstance(file, TiffImageFile) else depth.prepare(file, path)
         file.filename = ""  # no memory map, which Pillow gives the wrong shape where a TIFF file is to be turned
-        with _gate.holding(file.width * file.height):
+        with _pixels.holding(file.width * file.height):
             file.load()
             turn = turn if isinstance(file, TiffImageFile) else _turn(file)
             yield (file if turn is None else file.transpose(turn)), samples  # copying takes as long as decoding
