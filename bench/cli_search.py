@@ -46,8 +46,8 @@ def search(
     searching.require_writable(output)
     asking, among = (Usable.of(open_vectors(name), parsed) for name in (queries, database))
     left_out = {"queries": asking.left_out, "database": among.left_out}
-    for of in left_out.values():
-        require_none(of.unreadable, strict)
+    for side, of in left_out.items():
+        require_none({name: f"{why} in the {side}" for name, why in of.unreadable.items()}, strict)
     what = {
         "queries": queries,
         "database": database,

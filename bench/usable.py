@@ -65,7 +65,7 @@ class Usable:
             finite = np.isfinite(flat).all(axis=1)
             bad = ~finite | ~flat.any(axis=1) if zero_counts else ~finite
             for row in np.flatnonzero(bad).tolist():
-                unusable[first + row] = f"its descriptor is {'zero' if finite[row] else 'not finite'}"
+                unusable[first + row] = f"row {first + row} is {'zero' if finite[row] else 'not finite'}"
         rows = np.setdiff1d(np.arange(len(vectors)), np.fromiter(unusable, np.int64, len(unusable)))
         if not len(rows):
             raise DescriptorError(f"none of {len(vectors):,} rows can be compared: {unusable[0]}")

@@ -113,7 +113,11 @@ def test_unreadable_images_are_listed_and_stop_nothing(audit: Audit, data: Path,
     (mixed / "cut.jpg").write_bytes((data / "generated/of/g00.jpg").read_bytes()[:200])
     (mixed / "text.png").write_text("no image")
     ran = audit("--similarities", "global", generated=mixed)
-    assert ran.exit_code == 0 and "generated: 2 images left out, such as: the image " in ran.output
+    assert (
+        ran.exit_code == 0
+        and "generated: 2 images can't be read or described and are left out; the first is cut.jpg: the image "
+        in ran.output
+    )
     listed = pd.read_csv(tmp_path / "out/unreadable.csv")
     assert sorted(listed["id"]) == ["cut.jpg", "text.png"] and set(listed["side"]) == {"generated"}
     assert summary(tmp_path)["unreadable"] == {"generated": 2, "training": 0}
@@ -203,7 +207,7 @@ def test_near_copies_inside_a_set_are_clusters(data: Path, tmp_path: Path) -> No
     ran = CliRunner().invoke(app, ["dedup", str(training), "--threshold", "0.85", *options])
     assert ran.exit_code == 0, ran.output
     assert "5 of 33 images (15.15 %) have near-copies, in 2 clusters of 3 images at most" in ran.output
-    assert "1 images that can't be read were left out" in ran.output
+    assert "images: 1 images can't be read or described and are left out" in ran.output
     table = pd.read_csv(tmp_path / "out/duplicates.csv")
     members = table.groupby("cluster")["id"].apply(set).to_dict()
     assert members == {0: {"again.jpg", "t03.png", "twin.png"}, 1: {"once.jpg", "t10.png"}}

@@ -153,12 +153,24 @@ def test_descriptors_of_another_preprocessing(sides: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0])
 @pytest.mark.parametrize("side", ["generated", "training"])
-def test_descriptors_that_are_similar_to_nothing(side: str, value: float, sides: Path) -> None:
-    rows = np.load(sides / f"{side}.npy")
+def test_descriptors_that_are_similar_to_nothing_are_listed(side: str, value: float, sides: Path) -> None:
+    whole = np.load(sides / f"{side}.npy")
+    rows = whole.copy()
     rows[1, : None if value == 0 else 1] = value
     np.save(sides / f"{side}.npy", rows)
-    said = failed(audit(sides, generated="generated.npy", training="training.npy"), sides)
-    assert "row 1 of the " in said and f"is {'zero' if value == 0 else 'not finite'}: it has no similarity" in said
+    why = f"row 1 is {'zero' if value == 0 else 'not finite'}"
+    said = refused(audit(sides, "--strict", generated="generated.npy", training="training.npy"), sides)
+    assert said == why
+    ran = audit(sides, generated="generated.npy", training="training.npy")
+    assert ran.exit_code == 0 and f"{side}: 1 images can't be read or described and are left out" in ran.output
+    assert (sides / "out/unreadable.csv").read_text() == f"side,id,reason\n{side},1,{why}\n"
+    found = pd.read_csv(sides / "out/matches.csv")
+    np.save(sides / f"{side}.npy", np.delete(whole, 1, axis=0))
+    assert audit(sides, "--output", sides / "alone", generated="generated.npy", training="training.npy").exit_code == 0
+    alone = pd.read_csv(sides / "alone/matches.csv")
+    assert found["score"].tolist() == alone["score"].tolist()
+    # rows keep the numbers that they have on disk
+    assert found[side].tolist() == [row + (row > 0) for row in alone[side]] and 1 not in set(found[side])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +230,7 @@ def test_a_full_disk_is_told_and_leaves_whole_files_without_a_summary(
 
 def test_a_disk_too_full_for_descriptors(sides: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_HOME", str(sides / "home"))
-    sentence = limited(1_500, lambda: audit(sides))
+    sentence = limited(2_100, lambda: audit(sides))
     assert sentence.startswith("File too large: ") and "img_emb_0000.npy" in sentence and not (sides / "out").exists()
     # the first side is kept, the second is not begun
     assert not list((sides / "home").rglob("*.tmp")) and not list((sides / "home").rglob("partial.json"))

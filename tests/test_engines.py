@@ -276,9 +276,18 @@ def locally(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker of one core has it: sums may be in another order with more
     preprocess = loaded.chosen.item.preprocess
-    extraction.extract(loaded.model, preprocess, images, loaded.config.batch_size, 1, kept.append, kind=kind)
+    how = extraction.Extraction(preprocess, loaded.config.batch_size, 1, kind=kind)
+    extraction.extract(loaded.model, images, how, kept.append)
     torch.set_num_threads(threads)
     return np.concatenate(kept), loaded.model.n_parameters
+
+
+def how_of(
+    loaded: Loading, kind: DescriptorKind = GLOBAL, dtype: extraction.DType = "float32"
+) -> extraction.Extraction:
+    """How a backbone describes images, by one decoding thread."""
+    preprocess, batch_size = loaded.chosen.item.preprocess, loaded.config.batch_size
+    return extraction.Extraction(preprocess, batch_size, 1, kind=kind, dtype=dtype)
 
 
 Extract = Callable[..., tuple[NDArray[np.floating], on_ray.Extracted, list[int]]]
@@ -291,8 +300,9 @@ def extract(cluster: Cluster) -> Extract:
     ) -> tuple[NDArray[np.floating], on_ray.Extracted, list[int]]:
         kept: list[NDArray[np.floating]] = []
         told: list[int] = []
-        how = on_ray.extract(cluster, loaded, images, 1, kept.append, kind, dtype, told.append)
-        return np.concatenate(kept), how, told
+        how = how_of(loaded, kind, dtype)
+        made = on_ray.extract(cluster, loaded, images, how, kept.append, told.append)
+        return np.concatenate(kept), made, told
 
     return call
 
@@ -351,10 +361,13 @@ def test_images_that_workers_do_not_see(extract: Extract, images: list[ImageFile
 def test_what_an_actor_refuses(images: list[ImageFile], lite0: Backbone, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     row = {name: [values] for name, values in on_ray._row([ImageFile("text", tmp_path / "text.png")]).items()}
-    with pytest.raises(ImageError, match=r"text.png can't be read .*: replace it or leave it out$"):
-        on_ray.Describing(loading(lite0), 1, GLOBAL, "float32")(row)
+    described = on_ray.Describing(loading(lite0), how_of(loading(lite0)))(row)
+    (account,) = map(json.loads, described["account"])
+    ((place, why),) = account["failed"]
+    assert (place, account["n_images"], described["rows"]) == (0, 1, [b""])
+    assert "text.png can't be read" in why and why.endswith(": replace it or leave it out")
     with pytest.raises(CheckpointError, match=r"does not see the weights .*gone.pth: let BENCH_HOME be"):
-        on_ray.Describing(replace(loading(lite0), file=tmp_path / "gone.pth"), 1, GLOBAL, "float32")(row)
+        on_ray.Describing(replace(loading(lite0), file=tmp_path / "gone.pth"), how_of(loading(lite0)))(row)
 
 
 def test_devices_that_the_cluster_lacks(cluster: Cluster) -> None:

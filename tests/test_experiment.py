@@ -254,7 +254,8 @@ def png(pixels: "np.typing.NDArray[np.uint8]") -> bytes:
 
 
 def described(folder: Path, sizes: tuple[int, ...]) -> Dependence:
-    from bench.audit.describing import Describing
+    from bench.audit.describing import Describing, config_of
+    from bench.audit.sides import Reading
     from bench.audit.thresholds import Threshold
     from bench.audit.verdict import Settings
     from bench.plugins import backbones
@@ -262,7 +263,9 @@ def described(folder: Path, sizes: tuple[int, ...]) -> Dependence:
     from bench.weights import Network, WeightsStore
 
     weights = WeightsStore(Network(True), None, False)
-    how = Describing.here(backbones.select("dhash"), 0, "cpu", 4, weights, 1, lambda *_: None)
+    chosen = backbones.select("dhash")
+    config = config_of(chosen, 0, "cpu", 4, "white", "ignored")
+    how = Describing.here(chosen, config, weights, Reading(1), lambda *_: None)
     wanted = Auditing((Similarity(),), Settings(top_k=20, thresholds=(Threshold("score", 0.99),)))
     (found,) = compare(sizes, folder, wanted, how).found
     return found

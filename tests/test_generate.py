@@ -23,10 +23,10 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.errors import BenchError, DatasetError, UsageError, told
+from bench.errors import BenchError, DatasetError, ImageError, UsageError, told
 from bench.files import sha256_file
 from bench.generate import captions, checkpoint
-from bench.generate.subset import Subset, nested, pixels
+from bench.generate.subset import Drawn, Reading, read
 from bench.interfaces import ImageFile
 from bench.plugins import datasets
 from bench.sources import Listing, Source, images_of
@@ -93,6 +93,11 @@ def pictures(folder: Path) -> dict[str, bytes]:
 # --- subsets -------------------------------------------------------------------------------------------------------
 
 
+def nested(source: Source, n: int | None, seed: int, side: int = 8) -> Drawn:
+    """Images drawn from a source, as squares of some pixels."""
+    return read(source, n, seed, Reading(side, 1), lambda done, total: None)
+
+
 @given(
     names=st.lists(st.text("abc/", min_size=1), min_size=1, max_size=30, unique=True),
     numbers=st.data(),
@@ -102,11 +107,11 @@ def pictures(folder: Path) -> dict[str, bytes]:
 def test_small_subsets_are_part_of_large_ones(names: list[str], numbers: st.DataObject, seed: int, photo: Path) -> None:
     images = [ImageFile(name, photo) for name in names]
     few, many = sorted(numbers.draw(st.tuples(*[st.integers(1, len(names))] * 2)))
-    drawn = [nested(Source("here", lambda: Listing(images)), n, seed).images for n in (few, many, None)]
+    drawn = [nested(Source("here", lambda: Listing(images)), n, seed, 2).images for n in (few, many, None)]
     assert [len(part) for part in drawn] == [few, many, len(names)]
     assert drawn[0] == drawn[1][:few] and drawn[1] == drawn[2][:many] and set(drawn[2]) == set(images)
     # nor does it matter in which order the images are listed
-    assert nested(Source("here", lambda: Listing(images[::-1])), few, seed).images == drawn[0]
+    assert nested(Source("here", lambda: Listing(images[::-1])), few, seed, 2).images == drawn[0]
 
 
 def test_other_seeds_draw_other_subsets(photographs: Path) -> None:
@@ -199,9 +204,26 @@ def test_lists_that_are_wrong(model: Path, photographs: Path, tmp_path: Path) ->
     assert [found.path for found in images_of(f"{table}#file").images] == [image]
 
 
+def test_an_image_that_cannot_be_read_makes_room_for_the_next(photographs: Path, tmp_path: Path) -> None:
+    everything = nested(images_of(str(photographs)), None, 3)
+    lost = everything.images[1]
+    copy = tmp_path / "copy"
+    shutil.copytree(photographs, copy)
+    (copy / lost.id).write_bytes((copy / lost.id).read_bytes()[:60])
+    left = [image.id for image in everything.images if image.id != lost.id]
+    for n in (1, 2, 4, None):
+        found = nested(images_of(str(copy)), n, 3)
+        assert [image.id for image in found.images] == left[:n] and len(found.pixels) == len(found.images)
+        assert set(found.left_out.unreadable) == (set() if n == 1 else {lost.id})
+    with pytest.raises(UsageError, match=rf"but .* holds {len(left)} images that can be read"):
+        nested(images_of(str(copy)), len(left) + 1, 3)
+    with pytest.raises(ImageError, match=lost.id):
+        read(images_of(str(copy)), 2, 3, Reading(8, 1, strict=True), lambda done, total: None)
+
+
 def test_pixels_are_those_of_the_scaled_centre(photographs: Path) -> None:
     image = ImageFile("a", photographs / "03.png")
-    (made,) = pixels([image], 8, 1, lambda done, total: None)
+    (made,) = nested(Source("one", lambda: Listing([image])), 1, 0).pixels
     whole = Image.open(image.path)
     expected = whole.resize((10, 8), Image.Resampling.BICUBIC).crop((1, 0, 9, 8))
     assert np.array_equal(made.permute(1, 2, 0).numpy(), np.asarray(expected))
@@ -224,9 +246,9 @@ def test_the_folder_is_a_pipeline_of_diffusers(model: Path) -> None:
 def test_the_loss_falls(photographs: Path) -> None:
     from bench.generate.learner import Learner, Settings
 
-    subset: Subset = nested(images_of(str(photographs)), 2, 0)
+    drawn = nested(images_of(str(photographs)), 2, 0, 16)
     wanted = Settings(16, (8, 16), 80, 8, 2e-3, "cosine", 5, True, False, 0, "cpu", "fp32")
-    learner = Learner(wanted, pixels(subset.images, 16, 1, lambda done, total: None))
+    learner = Learner(wanted, drawn.pixels)
     losses = [learner.step(number) for number in range(80)]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:10])
 
@@ -235,7 +257,7 @@ def test_every_step_draws_other_noise(photographs: Path) -> None:
     from bench.generate.learner import Learner, Settings
 
     wanted = Settings(16, (8, 16), 5, 1, 0.0, "constant", 0, False, False, 0, "cpu", "fp32")
-    learner = Learner(wanted, pixels(nested(images_of(str(photographs)), 1, 0).images, 16, 1, lambda done, total: None))
+    learner = Learner(wanted, nested(images_of(str(photographs)), 1, 0, 16).pixels)
     assert len({learner.step(number) for number in range(5)}) == 5 and learner.step(2) == learner.step(2)
 
 

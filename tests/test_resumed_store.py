@@ -195,9 +195,7 @@ def test_rows_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
     with Writer(tmp_path / "out", {"a": 1}, NAMES) as writer:
         writer.append(np.ones((2, 4), np.float32), NAMES[:2])
         for rows in (np.ones((1, 5), np.float32), np.ones((1, 4), np.float16)):
-            with pytest.raises(
-                DescriptorError, match=r"of 'image2' is float.*those before it float32 \[4\]"
-            ):
+            with pytest.raises(DescriptorError, match=r"of 'image2' is float.*those before it float32 \[4\]"):
                 writer.append(rows, NAMES[2:])
     assert not (tmp_path / "out").exists()
     with (

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -229,24 +230,75 @@ def test_two_runs_do_not_write_to_one_folder(bench: Bench, small: Path, tmp_path
     assert refused.returncode == 2 and "another run is writing to" in refused.stderr
 
 
+def scored(out: Path, dataset: str) -> dict[str, str]:
+    """Scores of the only backbone by similarity and metric."""
+    found = [row for row in rows(out / "scores.csv") if row["dataset"] == dataset]
+    return {f"{row['similarity']} {row['metric']}": row["value"] for row in found}
+
+
+def body(out: Path, dataset: str) -> dict[str, Any]:
+    """What the first record of a dataset says of it."""
+    bodies = [json.loads(path.read_text()) for path in sorted((out / "records").glob("*.json"))]
+    return next(of["dataset"] for of in bodies if of["dataset"]["name"] == dataset)
+
+
 @pytest.mark.parametrize("broken", ["cut.jpg", "huge.png"])
-def test_a_broken_image_fails_its_dataset_alone(
-    broken: str, bench: Bench, small: Path, photo: Path, tmp_path: Path
-) -> None:
-    bad = make_disc(tmp_path / "bad", photo)
-    spoil = spoiled(tmp_path, photo)[broken]
-    shutil.copy(spoil, bad / "references" / broken)
-    out = tmp_path / "out"
+def test_a_broken_distractor_is_left_out(broken: str, bench: Bench, small: Path, photo: Path, tmp_path: Path) -> None:
+    bad, out = make_disc(tmp_path / "bad", photo), tmp_path / "out"
+    shutil.copy(spoiled(tmp_path, photo)[broken], bad / "references" / broken)
+    (bad / "references/notes.txt").write_text("no image")
     ran = bench("run", "--backbones", "dhash", "--datasets", f"disc:{bad},disc:{small}", "--output", out)
-    assert ran.returncode == 3 and f"references/{broken}" in ran.stdout and "Traceback" not in ran.stdout + ran.stderr
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "disc:bad: 1 images can't be read or described and are left out" in ran.stdout and "1 .txt" in ran.stdout
+    (header, line) = (out / "unreadable.csv").read_text().splitlines()
+    assert header == "side,id,reason" and line.startswith(f"disc:bad,references/{Path(broken).stem},")
+    assert body(out, "disc:bad")["n_needed_unreadable"] == 0 and body(out, "disc:bad")["skipped"] == {".txt": 1}
+    assert scored(out, "disc:bad") == scored(out, "disc:small")
+    assert bench("verify", out).returncode == 0
+    page = bench("report", out)
+    assert page.returncode == 0 and f"references/{Path(broken).stem}" in (out / "report.html").read_text()
+
+
+def test_a_lost_query_or_positive_stops_its_dataset_alone_and_all_are_named(
+    bench: Bench, small: Path, photo: Path, tmp_path: Path
+) -> None:
+    bad, out = make_disc(tmp_path / "bad", photo), tmp_path / "out"
+    truth = rows(bad / "ground_truth.csv")
+    matched = [row for row in truth if row["reference_id"]]
+    names = f"queries/{matched[0]['query_id']}.*", f"references/{matched[1]['reference_id']}.*"
+    lost = [next(bad.glob(name)) for name in names]
+    whole = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.write_bytes(path.read_bytes()[:50])
+    call = ["run", "--backbones", "dhash", "--datasets", f"disc:{bad},disc:{small}", "--output", out]
+    ran = bench(*call)
+    assert ran.returncode == 3 and "Traceback" not in ran.stdout + ran.stderr
+    assert "2 images that the ground truth of disc:bad needs can't be read or described" in ran.stdout
+    assert all(f"{path.parent.name}/{path.stem}" in ran.stdout for path in lost)
     for row in rows(out / "leaderboard.csv"):
         assert row["disc:small.map"] and not row["disc:bad.map"]
         assert (row["rank"], row["mean_map"], row["status"], row["complete"]) == ("", "", "failed", "False")
-    values = {row["value"] for row in rows(out / "scores.csv") if row["dataset"] == "disc:bad"}
-    assert values == {""}
-    (bad / "references" / broken).unlink()
-    mended = bench("run", "--backbones", "dhash", "--datasets", f"disc:{bad},disc:{small}", "--output", out)
+    assert {row["value"] for row in rows(out / "scores.csv") if row["dataset"] == "disc:bad"} == {""}
+    skipped = bench(*call, "--skip-unreadable")
+    assert skipped.returncode == 0 and "without 2 queries or positives" in skipped.stdout
+    told = body(out, "disc:bad")
+    robbed = sum(row["reference_id"] == matched[1]["reference_id"] for row in matched)
+    assert told["n_needed_unreadable"] == 2 and told["n_queries"] == body(out, "disc:small")["n_queries"] - 1 - robbed
+    assert bench("verify", out).returncode == 0
+    assert bench(*call).returncode == 3  # what was skipped does not pass for the whole
+    assert bench(*call, "--strict", "--skip-unreadable").returncode == 2
+    for path, content in zip(lost, whole, strict=True):
+        path.write_bytes(content)
+    mended = bench(*call)
     assert mended.returncode == 0 and all(row["rank"] for row in rows(out / "leaderboard.csv"))
+    assert scored(out, "disc:bad") == scored(out, "disc:small") and not (out / "unreadable.csv").exists()
+
+
+def test_strict_stops_at_the_first_broken_image(bench: Bench, photo: Path, tmp_path: Path) -> None:
+    bad = make_disc(tmp_path / "bad", photo)
+    shutil.copy(spoiled(tmp_path, photo)["cut.jpg"], bad / "references/cut.jpg")
+    ran = bench("run", "--backbones", "dhash", "--datasets", f"disc:{bad}", "--output", tmp_path / "out", "--strict")
+    assert ran.returncode == 3 and "references/cut.jpg can't be read" in ran.stdout
 
 
 def test_a_changed_image_is_never_served_from_the_cache(bench: Bench, photo: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
@@ -255,7 +256,7 @@ def test_an_exact_search_never_imports_torch(data: Path) -> None:
 
 def test_a_search_whose_account_cannot_be_written_leaves_nothing(data: Path) -> None:
     before = sorted(data.iterdir())
-    database = open_vectors(str(data / "database"))
+    database = Usable.of(open_vectors(str(data / "database")))
     outcome = exact(database, database, Similarity(), K)
     with pytest.raises(ValueError, match="JSON"):  # which has no NaN
         write(data / "o.csv", outcome, database, database, {"seed": np.nan})
@@ -324,24 +325,39 @@ def table_of(rows: NDArray[np.float32]) -> Any:
     return pa.table({"v": lists(np.ascontiguousarray(rows), "fixed")})
 
 
+@pytest.mark.parametrize("side", ["queries", "database"])
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "row", "why"),
     [
-        (lambda x: x.__setitem__((3, 1), np.nan), "row 3 of the database is not finite"),
-        (lambda x: x.__setitem__(5, 0), "row 5 of the database is zero"),
+        (lambda x: x.__setitem__((3, 1), np.nan), 3, "not finite"),
+        (lambda x: x.__setitem__(5, 0), 5, "zero"),
     ],
 )
-def test_data_that_cannot_be_used_exits_with_2(
-    spoil: Callable[[NDArray[np.float32]], None], told: str, tmp_path: Path
+def test_rows_that_cannot_be_compared_are_listed_and_left_out(
+    spoil: Callable[[NDArray[np.float32]], None], row: int, why: str, side: str, tmp_path: Path
 ) -> None:
-    bad = X.copy()
-    spoil(bad)
-    np.save(tmp_path / "q.npy", Q)
-    np.save(tmp_path / "x.npy", bad)
-    command = [sys.executable, "-m", "bench", "search", "--queries", "q.npy", "--database", "x.npy"]
-    command += ["--similarity", "global", "--output", "found.csv"]
-    ran = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 2 and ran.stderr.startswith(f"error: {told}") and ran.stderr.count("\n") == 1
+    sides = {"queries": X[:8].copy(), "database": X.copy()}
+    spoil(sides[side])
+    for name, rows in sides.items():
+        np.save(tmp_path / f"{name}.npy", rows)
+    command = [sys.executable, "-m", "bench", "search", "--queries", "queries.npy", "--database", "database.npy"]
+    command += ["--similarity", "global", "--output", "found.csv", "--top-k", "3"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    strict = run("--strict")
+    assert strict.returncode == 2 and strict.stderr == f"error: row {row} is {why} in the {side}\n"
     assert not list(tmp_path.glob("found*"))
+    ran = run()
+    assert ran.returncode == 0 and f"{side}: 1 images can't be read or described" in ran.stdout, ran.stderr
+    assert (tmp_path / "found.unreadable.csv").read_text() == f"side,id,reason\n{side},{row},row {row} is {why}\n"
+    found = pd.read_csv(tmp_path / "found.csv")
+    kept = {name: [n for n in range(len(rows)) if (name, n) != (side, row)] for name, rows in sides.items()}
+    wanted = top_k(sides["queries"][kept["queries"]], sides["database"][kept["database"]], 3, Similarity())
+    assert found["query"].tolist() == np.repeat(kept["queries"], 3).tolist()
+    assert found["database"].tolist() == np.array(kept["database"])[wanted.indices].ravel().tolist()
+    np.testing.assert_allclose(found["score"], wanted.scores.ravel(), rtol=1e-6)

@@ -38,12 +38,22 @@ PAINTING = KINDS[2:]
 PAINTERS = ("opencv", "opencv:ns", "blend")
 
 #: With the locked packages, as for the demo; the same with and without the wider instructions of the processor.
+#: By kind; what OpenCV paints differs in the last bit between processors with AVX-512 (first) and without (second).
 MANIFESTS = {
-    "cutmix": "e42b9b25f0e3be796e43a1a831e633eee87d9140a5d09d4fa2d3fe2c6fb026a4",
-    "segmix": "6ff466860215a7ae5748fb904e900cafed9bd605d38fd3135999c3ad23a71acc",
-    "outpaint_diagonal": "e4951045635dfd48bca9f4101df85b05382f69d9e9c8c3d10b6acfa2a92afd64",
-    "outpaint_patch": "5e408753235231c303580e38eff0bc940131cf9ff69d0bba4bd4c69b24115414",
-    "inpaint": "3fea67678501d6da7e7406a797f746fa3636aa2db3d66669b55ba4f45a772b1c",
+    "cutmix": ("e42b9b25f0e3be796e43a1a831e633eee87d9140a5d09d4fa2d3fe2c6fb026a4",),
+    "segmix": ("6ff466860215a7ae5748fb904e900cafed9bd605d38fd3135999c3ad23a71acc",),
+    "outpaint_diagonal": (
+        "e4951045635dfd48bca9f4101df85b05382f69d9e9c8c3d10b6acfa2a92afd64",
+        "69a6599f35feba19faf165f8cfaef539ddcefff37583d93df8e22e8a422938d8",
+    ),
+    "outpaint_patch": (
+        "5e408753235231c303580e38eff0bc940131cf9ff69d0bba4bd4c69b24115414",
+        "862b226a6abf6e6e118b8746044107cc54edaffa40ec4a4d604087624d3cc1bf",
+    ),
+    "inpaint": (
+        "3fea67678501d6da7e7406a797f746fa3636aa2db3d66669b55ba4f45a772b1c",
+        "9ed6f142fe034a1936295972f1549693080a49928169367339446e34abc9ea69",
+    ),
 }
 
 shares = st.floats(0.05, 0.95)
@@ -761,23 +771,25 @@ def test_an_output_folder_that_is_there_is_left_alone(source: Path, tmp_path: Pa
     assert f"there is already {tmp_path}: name a new folder, or delete it" in str(error)
 
 
-def test_nothing_half_made_is_left_where_an_image_is_broken(source: Path, tmp_path: Path) -> None:
+def test_a_broken_image_is_left_out_and_listed_and_strict_leaves_nothing(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
     for number in range(8):
         (folder / f"{number}.png").write_bytes(
             (source / f"coffee/{number}.png").read_bytes()[: 900 if number == 5 else None]
         )
-    error = failure("--source", folder, "--kind", "cutmix", "--output", tmp_path / "out", "--size", 64)
+    Image.fromarray(noise(40, 900, 8)).save(folder / "8.png")
+    call = ("--source", folder, "--kind", "cutmix", "--output", tmp_path / "out", "--size", 64)
+    error = failure(*call, "--strict")
     assert isinstance(error, ImageError) and "5.png" in str(error)
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
-
-
-def test_an_image_too_elongated_is_told(source: Path, tmp_path: Path) -> None:
-    for number in range(4):
-        Image.fromarray(noise(40, 40 if number else 900, number)).save(tmp_path / f"{number}.png")
-    error = failure("--source", tmp_path, "--kind", "inpaint", "--output", tmp_path / "out", "--size", 64)
-    assert "0.png of 900 x 40 pixels is too elongated to be scaled to 64: leave it out" in str(error)
+    ran = make(*call)
+    assert ran.exit_code == 0 and "source: 2 images can't be read or described and are left out" in ran.output
+    listed = (tmp_path / "out/unreadable.csv").read_text().splitlines()
+    assert listed[0] == "side,id,reason" and [line.split(",")[1] for line in listed[1:]] == ["5.png", "8.png"]
+    assert "of 900 x 40 pixels is too elongated to be scaled to 64: leave it out" in listed[2]
+    used = {row["original"] for row in rows_of(tmp_path / "out")} | {row["other"] for row in rows_of(tmp_path / "out")}
+    assert used and not used & {"5.png", "8.png"}
 
 
 def test_backgrounds_that_are_in_the_source_are_not_used(source: Path, tmp_path: Path) -> None:
@@ -852,7 +864,7 @@ def test_the_manifest_is_the_pinned_one(name: str) -> None:
     assert found.n_queries_without_positive == 15 and found.n_queries == found.n_pairs + 15
     assert 58 <= found.n_pairs <= 60  # of two originals hardly a part shows anything
     assert 120 <= found.n_database <= 200
-    assert found.sha256 == MANIFESTS[name]
+    assert found.sha256 in MANIFESTS[name]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)

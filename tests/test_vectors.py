@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from bench import vector_files
 from bench.errors import DescriptorError, UsageError
-from bench.shards import Writer
+from bench.manifest import Name
+from bench.shard_writer import Writer
 from bench.vectors import open_vectors
 
 DTYPES = (np.float16, np.float32, np.float64)
@@ -255,10 +256,11 @@ def test_what_cannot_be_descriptors_is_told_in_a_sentence(name: str, tmp_path: P
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two shards as `bench embed` writes them."""
-    monkeypatch.setattr("bench.shards.FIRST_BYTES", 1)
-    with Writer(tmp_path, {"backbone": "any"}) as writer:
-        for part in "ab":
-            writer.append(X, [f"{part}{row}" for row in range(6)])
+    monkeypatch.setattr("bench.shard_writer.FIRST_BYTES", 1)
+    names = [Name(f"{part}{row}", f"content of {part}{row}") for part in "ab" for row in range(6)]
+    with Writer(tmp_path, {"backbone": "any"}, names) as writer:
+        for first in (0, 6):
+            writer.append(X, names[first : first + 6])
         writer.finish()
     return tmp_path
 

@@ -11,6 +11,8 @@ from bench.names import escaped
 
 #: Side in pixels at which PDQ's own code looks at an image.
 SIDE = 512
+#: PDQ looks at no smaller image: its quality is 0 whatever it shows.
+LEAST_SIDE = 5
 #: The table that `generate sample` leaves beside its images, and its columns of files and of what was withheld.
 MANIFEST, FILE, WITHHELD = "manifest.csv", "file", "withheld"
 
@@ -25,6 +27,8 @@ def why_blank(image: Image.Image) -> str | None:
 
     if np.ptp(np.array(image.getextrema()), axis=1).max() == 0:
         return "all its pixels are the same"
+    if min(image.size) < LEAST_SIDE:
+        return None
     small = image.copy()
     small.thumbnail((SIDE, SIDE))
     _, quality = pdqhash.compute(np.asarray(small))

@@ -148,7 +148,8 @@ def readable(source: Source, reading: Reading, on_progress: Callable[[int, int],
     kept = [(image, size) for image, (size, _) in looked.found if image.id not in blank]
     if not kept:
         why = next(iter({**unreadable, **blank}.values()))
-        raise DatasetError(f"none of {len(unreadable) + len(blank)} images can be compared: {why}")
+        what = "is not blank" if blank else "can be read"
+        raise DatasetError(f"none of {len(unreadable) + len(blank)} images {what}: {why}")
     images, sizes = zip(*kept, strict=True)
     return Images(images, np.array(sizes, np.int32), sha256, LeftOut(unreadable, blank, source.skipped))
 
