@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import manifest
+from bench.data.unreadable import readable_files
 from bench.errors import DatasetError, UsageError
 from bench.interfaces import ImageFile
 from bench.sources import Source, images_of
-from bench.unreadable import readable_files
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import provenance
+from bench.data.loaded_dataset import LoadedDataset
 from bench.descriptor import DescriptorKind
 from bench.evaluate import Evaluation
 from bench.extract import GLOBAL, DType
 from bench.files import sha256_bytes, sha256_text
 from bench.interfaces import TRAINING_FREE, Backbone, Dataset, Preprocess
-from bench.loaded_dataset import LoadedDataset
 from bench.manifest import Manifest
 from bench.metrics import parse
 from bench.plan import Definition
@@ -79,7 +79,7 @@ def descriptor_key(
         chosen.source,
         *(ROOT / "backbones").glob("_*.py"),
         *(ROOT / "bench" / "images").glob("*.py"),
-        *(ROOT / "bench" / name for name in ("batches.py", "extract.py", "descriptor.py")),
+        *(ROOT / "bench" / name for name in ("descriptors/batches.py", "extract.py", "descriptor.py")),
     }
     files |= {Path(inspect.getfile(c)) for c in type(backbone).__mro__ if c.__module__ not in ("abc", "builtins")}
     return {

@@ -106,7 +106,7 @@ def audit(
 
 def _show(outcome: "Outcome") -> None:
     from bench import console
-    from bench.unreadable import sentences
+    from bench.data.unreadable import sentences
 
     if outcome.audited:
         console.print_rows([_row(one.verdict, above) for one in outcome.audited for above in one.verdict.above])

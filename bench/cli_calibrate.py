@@ -69,11 +69,11 @@ def calibrate(
     from bench.audit.sides import Reading, holds_descriptors
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.write import made_with
+    from bench.data.loaded_dataset import Policy
+    from bench.data.unreadable import NOTHING, LeftOut, sentences, write_left_out
     from bench.files import write_json
-    from bench.loaded_dataset import Policy
     from bench.memory import keep_freed_memory
     from bench.similarity.spec import parse_all
-    from bench.unreadable import NOTHING, LeftOut, sentences, write_left_out
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()

@@ -57,9 +57,9 @@ def dedup(
     from bench.audit.sides import Reading, holds_descriptors, made_from
     from bench.audit.thresholds import Threshold
     from bench.audit.write import write_duplicates
+    from bench.data.unreadable import sentences, write_left_out
     from bench.memory import keep_freed_memory
     from bench.similarity import Similarity
-    from bench.unreadable import sentences, write_left_out
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()

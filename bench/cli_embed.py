@@ -58,15 +58,15 @@ def embed(
     """Describe images and keep the descriptors; goes on where an earlier run of the same command stopped."""
     from bench import console, plugins, provenance
     from bench import embed as embedding
+    from bench.data.unreadable import sentences
     from bench.describe import obtain
     from bench.descriptor import DescriptorKind
+    from bench.descriptors.fill import How
     from bench.engines import Engine
-    from bench.fill import How
     from bench.memory import keep_freed_memory
     from bench.preprocess import Mode
     from bench.records import Config
     from bench.sources import images_of
-    from bench.unreadable import sentences
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()

@@ -104,6 +104,7 @@ def replication(
     from bench.audit.sides import Reading
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.verdict import Settings as AuditSettings
+    from bench.data.unreadable import sentences, write_left_out
     from bench.experiment import make, write
     from bench.experiment.replication import Auditing, available, compare, require_rates
     from bench.generate import extra
@@ -113,7 +114,6 @@ def replication(
     from bench.memory import keep_freed_memory
     from bench.similarity.spec import parse_all
     from bench.sources import images_of
-    from bench.unreadable import sentences, write_left_out
     from bench.weights import Network, WeightsStore
 
     keep_freed_memory()

@@ -87,13 +87,13 @@ def train(
 ) -> None:
     """Train an unconditional diffusion model on some of the images; goes on where the same command stopped."""
     from bench import console, provenance
+    from bench.data.unreadable import sentences, write_left_out
     from bench.generate import extra
     from bench.generate import subset as subsets
     from bench.generate import train as training
     from bench.generate.learner import Settings
     from bench.memory import keep_freed_memory
     from bench.sources import images_of
-    from bench.unreadable import sentences, write_left_out
 
     keep_freed_memory()
     load_plugins(plugin)

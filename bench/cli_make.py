@@ -52,11 +52,11 @@ def synthetic(
 ) -> None:
     """Copies of a part of each image, with distractors and queries without a match."""
     from bench import console, plugins
+    from bench.data.readable import readable
+    from bench.data.unreadable import LeftOut, sentences, write_left_out
     from bench.files import whole_folder
     from bench.interfaces import Recipe
-    from bench.readable import readable
     from bench.sources import images_of
-    from bench.unreadable import LeftOut, sentences, write_left_out
 
     for file in plugin or []:
         plugins.load_file(file)

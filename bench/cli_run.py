@@ -87,8 +87,8 @@ def execute(
 
     from bench import console, plugins, provenance
     from bench.background import Background
+    from bench.data.loaded_dataset import Policy
     from bench.engines import Engine
-    from bench.loaded_dataset import Policy
     from bench.memory import keep_freed_memory
     from bench.paths import home
     from bench.postprocess import Pipeline

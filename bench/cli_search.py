@@ -32,10 +32,10 @@ def search(
     """Find the most similar of a database for each query, both descriptors on disk."""
     from bench import console
     from bench import search as searching
+    from bench.data.unreadable import require_none, sentences, write_left_out
+    from bench.descriptors.usable import Usable, reopened
     from bench.engines import Engine
     from bench.similarity import Similarity
-    from bench.unreadable import require_none, sentences, write_left_out
-    from bench.usable import Usable, reopened
     from bench.vectors import open_vectors
 
     parsed, factory, works = Similarity.parse(similarity), _factory(index), Engine.parse(engine)

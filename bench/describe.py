@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import cells
+from bench.data.unreadable import require_none
 from bench.descriptor import DescriptorKind
+from bench.descriptors.fill import How, fill
 from bench.extract import GLOBAL, DType
-from bench.fill import How, fill
 from bench.interfaces import Backbone, ImageFile, Model, Split
 from bench.manifest import Name
 from bench.plugins import Selected
 from bench.records import Config
 from bench.similarity.prepare import Rows
 from bench.store import DescriptorStore, Stored
-from bench.unreadable import require_none
 from bench.weights import WeightsStore
 
 if TYPE_CHECKING:

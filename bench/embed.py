@@ -8,16 +8,16 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bench import paths
+from bench.data.unreadable import LeftOut, readable_files, require_none, write_left_out
 from bench.describe import Loading
 from bench.descriptor import DescriptorKind
+from bench.descriptors.fill import How, fill
+from bench.descriptors.shard_writer import Writer
 from bench.errors import UsageError
 from bench.extract import DType
 from bench.files import sha256_text
-from bench.fill import How, fill
 from bench.manifest import contents, images_sha256
-from bench.shard_writer import Writer
 from bench.sources import Source
-from bench.unreadable import LeftOut, readable_files, require_none, write_left_out
 
 #: Of the images in unreadable.csv.
 SIDE = "images"

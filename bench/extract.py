@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.batches import Parts, batches
 from bench.descriptor import DescriptorKind
+from bench.descriptors.batches import Parts, batches
 from bench.errors import BenchError, DescriptorError
 from bench.interfaces import ImageFile, Model, Preprocess
 
@@ -101,7 +101,7 @@ def extract(
 def describe_batch(
     model: Model, parts: Parts, kind: DescriptorKind = GLOBAL, device: str = "cpu"
 ) -> NDArray[np.float32]:
-    """Describe the decoded images of a batch, as `bench.batches.stacked` has them, those of one shape together.
+    """Describe the decoded images of a batch, as `bench.descriptors.batches.stacked` has them, those of one shape together.
 
     Returns:
         Descriptors [B, D], or [B, T, d] of local ones.

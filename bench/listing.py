@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.data.sniffing import begins_as_image
 from bench.errors import DatasetError
 from bench.images.formats import SUFFIXES, is_image
 from bench.interfaces import ImageFile
 from bench.names import escaped, unescaped
-from bench.sniffing import begins_as_image
 
 #: Suffixes that a sentence names: numbered files may have very many.
 SHOWN = 10

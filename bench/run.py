@@ -12,14 +12,14 @@ import numpy as np
 from bench import cells, evidence, plan
 from bench.background import Background, Loaded
 from bench.cells import Failure, Outcome, kind_of
+from bench.data.loaded_dataset import GO_ON, LoadedDataset, Policy
 from bench.describe import Loading, describe, described_images, obtain, of_split
 from bench.descriptor import DescriptorKind
+from bench.descriptors.fill import How
 from bench.engines import Cluster
 from bench.errors import DatasetUnavailable, WeightsUnavailable, told
 from bench.evaluate import evaluate
-from bench.fill import How
 from bench.interfaces import Backbone, Dataset, ImageFile
-from bench.loaded_dataset import GO_ON, LoadedDataset, Policy
 from bench.manifest import contents
 from bench.plan import Definition, Plan
 from bench.plugins import Selected

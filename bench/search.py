@@ -9,12 +9,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bench import provenance
+from bench.descriptors.usable import Usable
 from bench.errors import UsageError
 from bench.files import write_atomic, write_json
 from bench.similarity import Similarity, TopK, rescore, top_k
 from bench.similarity.prepare import Rows
 from bench.similarity.scan import threads
-from bench.usable import Usable
 from bench.vectors import Column
 
 if TYPE_CHECKING:

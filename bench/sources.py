@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from bench import image_lists, plugins
+from bench import plugins
+from bench.data import image_lists
+from bench.data.tar_members import TARS
 from bench.errors import DatasetError, UsageError
 from bench.interfaces import Dataset, ImageFile
 from bench.listing import Listing as Listing
 from bench.listing import counted, files_below, listed_below, to_be_read, together
 from bench.names import escaped
-from bench.tar_members import TARS
 from bench.unpacking import absolute, unpacked
 
 PARQUET, CSV = ".parquet", ".csv"

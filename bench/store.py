@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from bench.descriptors.shard_writer import Writer
 from bench.errors import UsageError
 from bench.extract import Throughput
 from bench.files import sha256_text
 from bench.manifest import Name
-from bench.shard_writer import Writer
 from bench.shards import WHOLE, Damaged, Meta, listing, open_shards
 from bench.similarity.prepare import Rows
 

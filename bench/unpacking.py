@@ -5,11 +5,12 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import parquet_shards, paths, tar_shards, unpacked_folder
+from bench import paths
+from bench.data import parquet_shards, tar_shards, unpacked_folder
+from bench.data.tar_members import is_tar
 from bench.files import sha256_text, whole_folder
 from bench.images.formats import FORMATS
 from bench.listing import Listing
-from bench.tar_members import is_tar
 
 #: Of the unpacked folders.
 VERSION = 2

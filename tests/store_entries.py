@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.descriptors.shard_writer import Writer
 from bench.extract import Throughput
 from bench.manifest import Name
-from bench.shard_writer import Writer
 from bench.store import DescriptorStore
 
 THROUGHPUT = Throughput(3.5, 5, 2, 1)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import batches
-from bench.batches import Batch, at_most, stacked
+from bench.descriptors import batches
+from bench.descriptors.batches import Batch, at_most, stacked
 from bench.errors import BenchError, DescriptorError, ImageError
 from bench.extract import Extraction, extract
 from bench.interfaces import NATIVE, Descriptors, ImageFile, Preprocess

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.batches import stacked
 from bench.descriptor import DescriptorKind, grid_of
+from bench.descriptors.batches import stacked
 from bench.errors import DescriptorError, UsageError
 from bench.extract import Extraction, describe_batch, extract
 from bench.interfaces import NATIVE, Descriptors, ImageFile

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import shard_writer
 from bench.cache import entries, n_bytes, prune
 from bench.cli import app
+from bench.descriptors import shard_writer
+from bench.descriptors.shard_writer import Writer
 from bench.errors import DescriptorError, UsageError
-from bench.shard_writer import Writer
 from bench.shards import Meta, open_shards
 from bench.store import DescriptorStore
 from tests import store_entries

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from bench.cli import app
+from bench.descriptors.usable import Usable
 from bench.errors import BenchError, DescriptorError, UsageError
 from bench.search import exact, recall, write
 from bench.similarity import Similarity, top_k

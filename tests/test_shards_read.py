@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench import paths, tar_members, tar_shards
+from bench import paths
+from bench.data import tar_members, tar_shards
+from bench.data.unpacked_folder import INDEX, Unpacking
 from bench.errors import DatasetError, UsageError
 from bench.sources import images_of
-from bench.unpacked_folder import INDEX, Unpacking
 from tests.test_sources import encoded, kept, member, shades, shard, table, tar
 
 COMPRESSED: dict[str, Callable[[bytes], bytes]] = {

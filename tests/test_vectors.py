@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench import vector_files
+from bench.descriptors.shard_writer import Writer
 from bench.errors import DescriptorError, UsageError
 from bench.manifest import Name
-from bench.shard_writer import Writer
 from bench.vectors import open_vectors
 
 DTYPES = (np.float16, np.float32, np.float64)
@@ -256,7 +256,7 @@ def test_what_cannot_be_descriptors_is_told_in_a_sentence(name: str, tmp_path: P
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two shards as `bench embed` writes them."""
-    monkeypatch.setattr("bench.shard_writer.FIRST_BYTES", 1)
+    monkeypatch.setattr("bench.descriptors.shard_writer.FIRST_BYTES", 1)
     names = [Name(f"{part}{row}", f"content of {part}{row}") for part in "ab" for row in range(6)]
     with Writer(tmp_path, {"backbone": "any"}, names) as writer:
         for first in (0, 6):

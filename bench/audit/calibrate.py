@@ -11,16 +11,16 @@ from bench.audit.calibration import Calibrated
 from bench.audit.describing import Describing, Tried, by_each
 from bench.audit.sides import Side, made_from, opened
 from bench.audit.thresholds import Threshold
+from bench.data.loaded_dataset import GO_ON, LoadedDataset, Policy
+from bench.data.unreadable import LeftOut
 from bench.describe import Loading, described_images, of_split
 from bench.descriptor import DescriptorKind
 from bench.errors import UsageError
 from bench.evaluate import evaluate
 from bench.interfaces import Dataset, Split
-from bench.loaded_dataset import GO_ON, LoadedDataset, Policy
 from bench.metrics import Pool, concatenated, recall_at_precision
 from bench.similarity import Similarity
 from bench.sources import images_of
-from bench.unreadable import LeftOut
 
 BACKGROUND = "background"
 

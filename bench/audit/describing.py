@@ -9,8 +9,8 @@ from bench.audit.sides import Images, Reading, Side, holds_descriptors, made_by,
 from bench.cells import kind_of, preprocessing
 from bench.describe import Loading, describe, obtain
 from bench.descriptor import DescriptorKind
+from bench.descriptors.fill import How
 from bench.errors import BenchError, WeightsUnavailable
-from bench.fill import How
 from bench.interfaces import NATIVE, Alpha, Backbone, Colour, ImageFile
 from bench.manifest import contents, images_sha256
 from bench.paths import home

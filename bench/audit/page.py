@@ -9,11 +9,11 @@ from typing import Any
 from bench.audit.gallery import Gallery, cut, files, galleries
 from bench.audit.statistics import N_PERMUTATIONS
 from bench.audit.verdict import Audited
+from bench.data.unreadable import BLANK, UNREADABLE, LeftOut
 from bench.interfaces import ImageFile
 from bench.names import encoded
 from bench.report.html import MAX_BYTES, Figure, rendered
 from bench.report.thumbnails import Thumbnail, thumbnails
-from bench.unreadable import BLANK, UNREADABLE, LeftOut
 
 _TEMPLATE = Path(__file__).parent / "templates/audit.html.j2"
 #: Images of a side that are named among those that are left out.

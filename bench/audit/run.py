@@ -8,12 +8,12 @@ import numpy as np
 from bench.audit.describing import Describing, Tried, by_each
 from bench.audit.sides import AT_ONCE, Side, holds_descriptors, made_from, opened, require_alike
 from bench.audit.verdict import Audited, Settings, audit
+from bench.data.unreadable import LeftOut
 from bench.describe import Loading
 from bench.descriptor import DescriptorKind
 from bench.errors import UsageError
 from bench.similarity import Similarity
 from bench.sources import images_of
-from bench.unreadable import LeftOut
 
 GENERATED, TRAINING = "generated", "training"
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from bench import images as decoding
 from bench.audit.blank import why_blank, withheld
 from bench.audit.regions import regions
+from bench.data.readable import tried
+from bench.data.unreadable import NOTHING, LeftOut, readable_files, require_none
 from bench.descriptor import DescriptorKind
+from bench.descriptors.usable import Usable
 from bench.errors import DatasetError, DescriptorError, UsageError
 from bench.files import sha256_bytes, sha256_text
 from bench.interfaces import NATIVE, ImageFile, Preprocess
-from bench.readable import tried
 from bench.shards import WHOLE, Meta
 from bench.similarity.prepare import Rows
 from bench.sources import Source
-from bench.unreadable import NOTHING, LeftOut, readable_files, require_none
-from bench.usable import Usable
 from bench.vector_files import parquet
 from bench.vectors import EMBEDDINGS, NPY, PARQUET, open_vectors
 

@@ -13,10 +13,10 @@ from bench import provenance
 from bench.audit.duplicates import Clusters
 from bench.audit.sides import Side
 from bench.audit.verdict import Audited
+from bench.data.unreadable import NOTHING, write_left_out
 from bench.files import write_atomic, write_bytes, write_json, write_text
 from bench.names import encoded
 from bench.search import write_tables
-from bench.unreadable import NOTHING, write_left_out
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from bench.data.unreadable import LeftOut
 from bench.errors import UsageError
 from bench.experiment.folder import IMAGES, LISTING, Part, part, require_ours, require_room
 from bench.files import write_bytes, write_text
@@ -22,7 +23,6 @@ from bench.generate.train import OnStep, train
 from bench.interfaces import ImageFile
 from bench.manifest import hashes
 from bench.sources import Source
-from bench.unreadable import LeftOut
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,13 +20,13 @@ from bench.audit.sides import Side, made_by
 from bench.audit.statistics import Share, share_above
 from bench.audit.verdict import Audited, Settings, audit
 from bench.cells import kind_of
+from bench.data.unreadable import LeftOut
 from bench.describe import Loading
 from bench.descriptor import DescriptorKind
 from bench.errors import WeightsUnavailable
 from bench.experiment.folder import LISTING, THRESHOLDS, part
 from bench.similarity import Similarity, top_k
 from bench.sources import images_of
-from bench.unreadable import LeftOut
 
 
 @dataclass(frozen=True)

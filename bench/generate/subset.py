@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import images as decoding
+from bench.data.unreadable import LeftOut, require_none
 from bench.errors import BenchError, UsageError
 from bench.interfaces import Alpha, Colour, ImageFile, Preprocess
 from bench.manifest import hash_files
 from bench.names import escaped
 from bench.sources import Source
 from bench.unpacking import absolute
-from bench.unreadable import LeftOut, require_none
 
 if TYPE_CHECKING:
     from torch import Tensor

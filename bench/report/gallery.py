@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.unreadable import without
 from bench.errors import BenchError, DatasetError
 from bench.evidence import Evidence
 from bench.interfaces import Dataset, ImageFile, Split
@@ -19,7 +20,6 @@ from bench.records import Record
 from bench.report.thumbnails import thumbnail
 from bench.sample import limited
 from bench.scored import Scored
-from bench.unreadable import without
 
 N_QUERIES = 12
 N_MATCHES = 5

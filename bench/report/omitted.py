@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from bench.data.unreadable import COLUMNS, LeftOut, sentences
 from bench.files import csv_text
 from bench.records import Record
-from bench.unreadable import COLUMNS, LeftOut, sentences
 
 #: The side of images that post-processing is fitted on.
 BACKGROUND = "background"

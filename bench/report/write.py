@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench import published_figures as published
+from bench.data.unreadable import UNREADABLE
 from bench.files import write_text
 from bench.ranking import Ranking, rank
 from bench.records import RunFolder
@@ -19,7 +20,6 @@ from bench.report.text import markdown
 from bench.scored import Scored
 from bench.sweep import gains
 from bench.sweep import table as gains_table
-from bench.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from bench.report.figures import Drawn

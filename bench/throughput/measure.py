@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import images, plugins
-from bench.batches import BATCHES_AHEAD, stacked
 from bench.describe import Loading
+from bench.descriptors.batches import BATCHES_AHEAD, stacked
 from bench.extract import Extraction, extract
 from bench.interfaces import ImageFile, Model, Preprocess
 from bench.memory import keep_freed_memory

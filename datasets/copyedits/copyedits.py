@@ -11,13 +11,13 @@ import PIL
 from PIL import Image
 
 from bench import images, paths
+from bench.data.readable import decodes, tried
 from bench.errors import DatasetError
 from bench.files import sha256_file, sha256_text, write_json
 from bench.interfaces import Dataset, ImageFile, Split
 from bench.manifest import hash_files, images_sha256
 from bench.names import escaped
 from bench.plugins import register_dataset
-from bench.readable import decodes, tried
 from bench.sources import Source, images_of
 from datasets import _pairs
 from datasets._built import built

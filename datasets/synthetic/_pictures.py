@@ -6,9 +6,9 @@ from pathlib import Path
 from PIL import Image
 
 from bench import images
+from bench.data.readable import LEAST_SIDE
 from bench.errors import ImageError
 from bench.interfaces import NATIVE, ImageFile
-from bench.readable import LEAST_SIDE
 
 UNDER_ALPHA = replace(NATIVE, alpha="drop")
 

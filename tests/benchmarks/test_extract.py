@@ -18,7 +18,7 @@ from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import images, plugins
-from bench.batches import stacked
+from bench.descriptors.batches import stacked
 from bench.extract import describe_batch, extract
 from bench.interfaces import ImageFile, Model
 from bench.memory import keep_freed_memory

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.unreadable import LeftOut
 from bench.errors import DescriptorError
 from bench.similarity import Similarity
-from bench.unreadable import LeftOut
 from bench.vectors import Column, Vectors, open_vectors
 
 #: Rows that are looked at together.

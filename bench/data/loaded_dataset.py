@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from bench.data.unreadable import needed, require_needed, require_none, without
 from bench.interfaces import Dataset, ImageFile, Split
 from bench.manifest import Manifest, hash_files, images_sha256, manifest, unique_images
 from bench.sample import limited
-from bench.unreadable import needed, require_needed, require_none, without
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from bench.data.unpacked_folder import Unpacking
 from bench.errors import DatasetError, ImageError
-from bench.unpacked_folder import Unpacking
 
 #: Names of columns that hold images, the first that a file has; others are named by `FILE#COLUMN`.
 COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")

@@ -13,10 +13,10 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.descriptors.reuse import Reusable
 from bench.errors import DescriptorError, UsageError
 from bench.files import sha256_file, write_atomic
 from bench.manifest import Name
-from bench.reuse import Reusable
 from bench.shards import (
     CONTENT,
     IDS,

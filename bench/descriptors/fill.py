@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from bench import cells, provenance
 from bench.descriptor import DescriptorKind
+from bench.descriptors.shard_writer import Writer
 from bench.errors import BenchError, DescriptorError
 from bench.extract import Extraction, Throughput, extract
 from bench.interfaces import ImageFile
 from bench.manifest import Name
-from bench.shard_writer import Writer
 
 if TYPE_CHECKING:
     from bench.describe import Loading

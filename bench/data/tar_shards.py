@@ -6,12 +6,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from bench.archives import BLOCK_BYTES
+from bench.data.sniffing import PREFIX, could_be_image
+from bench.data.tar_members import BrokenTar, Member, members
+from bench.data.unpacked_folder import Unpacking
 from bench.errors import ImageError
 from bench.images.formats import SUFFIXES
 from bench.listing import is_hidden
-from bench.sniffing import PREFIX, could_be_image
-from bench.tar_members import BrokenTar, Member, members
-from bench.unpacked_folder import Unpacking
 
 #: Of one member.
 MOST_BYTES = 2 << 30

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from bench import images
+from bench.data.unreadable import readable_files, require_none
 from bench.errors import DatasetError, ImageError
 from bench.interfaces import ImageFile
 from bench.sources import Listing, Source
-from bench.unreadable import readable_files, require_none
 
 T = TypeVar("T")
 #: Images that are looked at together.
