@@ -101,7 +101,10 @@ def extract(
 def describe_batch(
     model: Model, parts: Parts, kind: DescriptorKind = GLOBAL, device: str = "cpu"
 ) -> NDArray[np.float32]:
-    """Describe the decoded images of a batch, as `bench.descriptors.batches.stacked` has them, those of one shape together.
+    """Describe the decoded images of a batch, those of one shape together.
+
+    Args:
+        parts: As `bench.descriptors.batches.stacked` makes them.
 
     Returns:
         Descriptors [B, D], or [B, T, d] of local ones.

@@ -4,7 +4,8 @@
     metadata/metadata_0000.parquet      their images: id (column `image_path`) and content (column `content`)
     meta.json                           what they are made from, every shard's rows and checksums, failed images
 
-`partial.json` takes the place of `meta.json` until the last row is there. `bench.descriptors.shard_writer` writes a folder.
+`partial.json` takes the place of `meta.json` until the last row is there. A folder is written by
+`bench.descriptors.shard_writer`.
 """
 
 import json
