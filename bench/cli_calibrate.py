@@ -25,6 +25,7 @@ from bench.cli_options import (
     WeightsDir,
     Workers,
     load_plugins,
+    policy_of,
 )
 from bench.errors import Interrupted, UsageError
 
@@ -69,7 +70,6 @@ def calibrate(
     from bench.audit.sides import Reading, holds_descriptors
     from bench.audit.thresholds import parse_all as parse_thresholds
     from bench.audit.write import made_with
-    from bench.data.loaded_dataset import Policy
     from bench.data.unreadable import NOTHING, LeftOut, sentences, write_left_out
     from bench.files import write_json
     from bench.memory import keep_freed_memory
@@ -78,6 +78,7 @@ def calibrate(
 
     keep_freed_memory()
     load_plugins(plugin)
+    policy = policy_of(strict, skip_unreadable)
     if output.suffix != ".csv" or output.is_dir():
         raise UsageError(f"--output {output} is no .csv file: name one")
     if blocked := next((place for place in output.parents if place.is_file()), None):
@@ -102,7 +103,7 @@ def calibrate(
                     config = config_of(chosen, seed, where, batch_size, alpha.value, colour.value)
                     reading = Reading(workers, strict=strict, keep_blank=keep_blank)
                     how = Describing.here(chosen, config, weights, reading, progress)
-                    tried, left_out = calibrating.of_images(wanted, how, Policy(strict, skip_unreadable))
+                    tried, left_out = calibrating.of_images(wanted, how, policy)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; whole descriptors are kept, and the same command goes on") from None
         rows = tuple(row for of in tried.found for row in of)

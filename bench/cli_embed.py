@@ -36,7 +36,7 @@ class Dtype(StrEnum):
 
 def embed(
     backbone: Annotated[str, typer.Option(help="One, as `run --backbones` takes it.")],
-    images: Annotated[str, typer.Option(help="A folder, a dataset, .tar or .parquet files.")],
+    images: Annotated[str, typer.Option(help="A folder, a dataset, a list.csv, .tar[.gz] or .parquet files.")],
     output: Annotated[Path, typer.Option(help="Folder of descriptors, as clip-retrieval lays them out.")],
     descriptor: Annotated[str, typer.Option(help="global, local or local/HxW (averaged to a grid).")] = "global",
     dtype: Annotated[Dtype, typer.Option(help="Of the descriptors written.")] = Dtype.float32,

@@ -3,9 +3,14 @@
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.data.loaded_dataset import Policy
 
 
 class WeightsChoice(StrEnum):
@@ -44,7 +49,7 @@ Alpha = Annotated[AlphaChoice, typer.Option(help="What transparent images are la
 Colour = Annotated[ColourChoice, typer.Option(help="managed: convert images by their colour profile to sRGB.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that can't be read or described.")]
 SkipUnreadable = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Leave out such queries and positives too; the records say so.")
+    bool, typer.Option("--skip-unreadable", help="Leave out queries and positives that can't be read as well.")
 ]
 KeepBlank = Annotated[bool, typer.Option("--keep-blank", help="Compare images without content as well.")]
 AllowCode = Annotated[
@@ -58,6 +63,15 @@ Plugins = Annotated[
 Calibrations = Annotated[
     Path | None, typer.Option("--calibration", help="Table of `calibrate`: what rates come to, what to expect.")
 ]
+
+
+def policy_of(strict: bool, skip_unreadable: bool) -> "Policy":
+    """What happens where an image can't be read. Raises UsageError where both options are given."""
+    from bench.data.loaded_dataset import Policy
+
+    if strict and skip_unreadable:
+        raise UsageError("--strict stops at an image that --skip-unreadable leaves out: give one of them")
+    return Policy(strict, skip_unreadable)
 
 
 def load_plugins(files: list[Path] | None) -> None:

@@ -25,6 +25,7 @@ from bench.cli_options import (
     WeightsDir,
     Workers,
     load_plugins,
+    policy_of,
 )
 from bench.cli_sweep import options_of
 from bench.errors import Interrupted, UsageError
@@ -87,7 +88,6 @@ def execute(
 
     from bench import console, plugins, provenance
     from bench.background import Background
-    from bench.data.loaded_dataset import Policy
     from bench.engines import Engine
     from bench.memory import keep_freed_memory
     from bench.paths import home
@@ -104,8 +104,7 @@ def execute(
 
     keep_freed_memory()
     load_plugins(plugin)
-    if strict and skip_unreadable:
-        raise UsageError("--strict stops at an image that --skip-unreadable leaves out: give one of them")
+    policy = policy_of(strict, skip_unreadable)
     works = Engine.parse(engine)
     files = WeightsStore(Network(offline), weights_dir, allow_code)
     chosen = plugins.backbones.select(backbones)
@@ -146,7 +145,6 @@ def execute(
         works.connected() as cluster,
         console.watching() as watch,
     ):
-        policy = Policy(strict, skip_unreadable)
         prepared = Run(
             config,
             chosen,

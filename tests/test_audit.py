@@ -207,7 +207,7 @@ def test_near_copies_inside_a_set_are_clusters(data: Path, tmp_path: Path) -> No
     ran = CliRunner().invoke(app, ["dedup", str(training), "--threshold", "0.85", *options])
     assert ran.exit_code == 0, ran.output
     assert "5 of 33 images (15.15 %) have near-copies, in 2 clusters of 3 images at most" in ran.output
-    assert "images: 1 images can't be read or described and are left out" in ran.output
+    assert "images: 1 image can't be read or described and is left out" in ran.output
     table = pd.read_csv(tmp_path / "out/duplicates.csv")
     members = table.groupby("cluster")["id"].apply(set).to_dict()
     assert members == {0: {"again.jpg", "t03.png", "twin.png"}, 1: {"once.jpg", "t10.png"}}

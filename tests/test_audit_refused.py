@@ -162,7 +162,7 @@ def test_descriptors_that_are_similar_to_nothing_are_listed(side: str, value: fl
     said = refused(audit(sides, "--strict", generated="generated.npy", training="training.npy"), sides)
     assert said == why
     ran = audit(sides, generated="generated.npy", training="training.npy")
-    assert ran.exit_code == 0 and f"{side}: 1 images can't be read or described and are left out" in ran.output
+    assert ran.exit_code == 0 and f"{side}: 1 image can't be read or described and is left out" in ran.output
     assert (sides / "out/unreadable.csv").read_text() == f"side,id,reason\n{side},1,{why}\n"
     found = pd.read_csv(sides / "out/matches.csv")
     np.save(sides / f"{side}.npy", np.delete(whole, 1, axis=0))

@@ -305,12 +305,12 @@ def test_a_broken_image_is_listed_and_the_others_are_described(photos: Path, tmp
     whole = (photos / "b/39.png").read_bytes()
     (photos / "b/39.png").write_bytes(whole[:100])
     ran = embed(photos, out, "--batch-size", "4")
-    assert ran.exit_code == 0 and "1 images can't be read or described and are left out" in ran.output
+    assert ran.exit_code == 0 and "1 image can't be read or described and is left out" in ran.output
     assert "descriptors of 39 images" in ran.output and len(names(out)) == 39 and "b/39.png" not in names(out)
     (header, line) = (out / "unreadable.csv").read_text().splitlines()
     assert header == "side,id,reason" and line.startswith("images,b/39.png,") and "can't be read" in line
     described(counted / "home")
-    assert "1 images can't be read" in embed(photos, out, "--batch-size", "4").output
+    assert "1 image can't be read" in embed(photos, out, "--batch-size", "4").output
     assert described(counted / "home") == 0
     (photos / "b/39.png").write_bytes(whole)
     assert embed(photos, out, "--batch-size", "4").exit_code == 0

@@ -97,7 +97,7 @@ def test_blank_images_are_left_out_of_shares_and_clusters(tiles: Callable[[str, 
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["blank"] == {"generated": 3, "training": 1}
     assert summary["verdicts"][0]["n_generated"] == 2 and summary["verdicts"][0]["n_training"] == 12
-    assert "3 generated images are blank" in (tmp_path / "out/report.html").read_text()
+    assert "Generated images that are blank: 3" in (tmp_path / "out/report.html").read_text()
     kept = bench(*call, tmp_path / "kept", "--keep-blank")
     assert kept.exit_code == 0 and not (tmp_path / "kept/blank.csv").exists()
     assert json.loads((tmp_path / "kept/summary.json").read_text())["verdicts"][0]["n_generated"] == 5

@@ -249,7 +249,7 @@ def test_a_broken_distractor_is_left_out(broken: str, bench: Bench, small: Path,
     (bad / "references/notes.txt").write_text("no image")
     ran = bench("run", "--backbones", "dhash", "--datasets", f"disc:{bad},disc:{small}", "--output", out)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "disc:bad: 1 images can't be read or described and are left out" in ran.stdout and "1 .txt" in ran.stdout
+    assert "disc:bad: 1 image can't be read or described and is left out" in ran.stdout and "1 .txt" in ran.stdout
     (header, line) = (out / "unreadable.csv").read_text().splitlines()
     assert header == "side,id,reason" and line.startswith(f"disc:bad,references/{Path(broken).stem},")
     assert body(out, "disc:bad")["n_needed_unreadable"] == 0 and body(out, "disc:bad")["skipped"] == {".txt": 1}

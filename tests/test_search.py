@@ -354,7 +354,7 @@ def test_rows_that_cannot_be_compared_are_listed_and_left_out(
     assert strict.returncode == 2 and strict.stderr == f"error: row {row} is {why} in the {side}\n"
     assert not list(tmp_path.glob("found*"))
     ran = run()
-    assert ran.returncode == 0 and f"{side}: 1 images can't be read or described" in ran.stdout, ran.stderr
+    assert ran.returncode == 0 and f"{side}: 1 image can't be read or described" in ran.stdout, ran.stderr
     assert (tmp_path / "found.unreadable.csv").read_text() == f"side,id,reason\n{side},{row},row {row} is {why}\n"
     found = pd.read_csv(tmp_path / "found.csv")
     kept = {name: [n for n in range(len(rows)) if (name, n) != (side, row)] for name, rows in sides.items()}

@@ -70,15 +70,15 @@ def page(
 
 def _left_out(side: str, of: LeftOut) -> Iterator[LeftOutPart]:
     for noun, file, images in (
-        ("can't be read or described", UNREADABLE, of.unreadable),
-        ("are blank", BLANK, of.blank),
+        ("that can't be read or described", UNREADABLE, of.unreadable),
+        ("that are blank", BLANK, of.blank),
     ):
         if images:
-            title = f"{len(images):,} {side} images {noun}"
+            title = f"{side.capitalize()} images {noun}: {len(images):,}"
             yield LeftOutPart(title, f"all of them: {file}", list(images.items())[:_N_NAMED], len(images))
     if of.skipped:
         rows = [(suffix, f"{n:,} files") for suffix, n in sorted(of.skipped.items())]
-        title = f"{sum(of.skipped.values()):,} {side} files are no images"
+        title = f"{side.capitalize()} files that are no images: {sum(of.skipped.values()):,}"
         yield LeftOutPart(title, "by suffix", rows, len(rows))
 
 

@@ -107,10 +107,14 @@ def _write_list(path: Path, by_side: Mapping[str, Mapping[str, str]]) -> Iterato
 
 def sentences(side: str, of: LeftOut) -> Iterator[str]:
     """The sentences of a summary on what is left out of a set; none where nothing is."""
-    for noun, images in (("can't be read or described", of.unreadable), ("are blank", of.blank)):
+    for images, one, several in (
+        (of.unreadable, "image can't be read or described and is", "images can't be read or described and are"),
+        (of.blank, "image is blank and is", "images are blank and are"),
+    ):
         if images:
             first, why = next(iter(images.items()))
-            yield f"{side}: {len(images):,} images {noun} and are left out; the first is {first}: {why}"
+            noun = one if len(images) == 1 else several
+            yield f"{side}: {len(images):,} {noun} left out; the first is {first}: {why}"
     if of.skipped:
         yield f"{side}: files that are no images are skipped: {counted(of.skipped)}"
 
