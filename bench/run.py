@@ -181,7 +181,9 @@ class Run:
         judged = replace(judged, background_unreadable=self._unfitted)
         for cell in todo:
             rows = _Rows(stored, described, judged, fitted)
-            score = partial(_score, cell, rows, self._fingerprint(key, data, cell))
+            # with another fingerprint the next run computes the cell again
+            fingerprint = self._fingerprint(key, data, cell) + ("-retry" if stored.retry else "")
+            score = partial(_score, cell, rows, fingerprint)
             self._write(cell, _attempt("evaluate", score), loading, judged)
 
     def _fit(self, loading: Loading, data: LoadedDataset, cell: Definition) -> Fitted | Failure:

@@ -31,7 +31,7 @@ class Stored:
 
     They are a memory-mapped array, or where there are several shards, `bench.vectors.Vectors`.
     throughput: None where all were taken over from elsewhere. hardware, measured_utc: where and when it was measured.
-    failed: images that have no row, by id, and why.
+    failed: images that have no row, by id, and why. retry: whether one failed for a reason that may have passed.
     """
 
     descriptors: Rows
@@ -40,6 +40,7 @@ class Stored:
     hardware: Mapping[str, Any]
     measured_utc: str
     failed: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = False
 
 
 class DescriptorStore:
@@ -85,10 +86,11 @@ class DescriptorStore:
         try:
             opened = open_shards(folder)
             failed = {name: of.reason for name, of in opened.meta.failed.items()}
-            found = Stored(opened.rows, **_details(opened.meta), failed=failed)
+            again = any(of.transient for of in opened.meta.failed.values())
+            found = Stored(opened.rows, **_details(opened.meta), failed=failed, retry=again)
         except (FileNotFoundError, Damaged):
             return None
-        if retry and any(of.transient for of in opened.meta.failed.values()):
+        if retry and found.retry:
             return None
         with suppress(OSError):  # of another user's entry
             os.utime(folder / WHOLE)  # used now

@@ -119,7 +119,7 @@ def test_what_was_left_out_is_told(audit: Audit, sides: Path, tmp_path: Path) ->
         (mixed / f"text{number}.png").write_text("no image")
     assert audit("--similarities", "global,chunked@7", training=mixed).exit_code == 3
     page = read(tmp_path)
-    assert "60 training images can't be read" in page.text and "and 10 others" in page.text
+    assert "Training images that can't be read or described: 60" in page.text and "and 10 others" in page.text
     assert "text0.png" in page.text and page.text.count("cannot identify image file") == 50
     assert "dhash, chunked@7 failed: chunked@7 can't cut 64 dimensions into equal chunks" in page.text
 

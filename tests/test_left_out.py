@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from bench.audit.blank import why_blank, withheld
 from bench.cli import app
 from bench.data.loaded_dataset import GO_ON, LoadedDataset, Policy
 from bench.data.unreadable import LeftOut, needed, without
+from bench.descriptors import batches
 from bench.descriptors.reuse import Reusable
 from bench.errors import DatasetError, ImageError
 from bench.interfaces import Classes, Dataset, GroundTruth, ImageFile, Levels, Split
@@ -356,3 +358,30 @@ def test_only_failures_that_may_pass_are_tried_again(transient: bool, tmp_path: 
         assert writer.whole is not transient
         assert writer.done == (2 if transient else 4) or not writer.whole
         assert (named[3].content in writer.reusable) is transient
+
+
+def test_a_run_tries_an_image_again_that_failed_for_want_of_memory(
+    tiles: Callable[[str, int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        shutil.move(tiles(name, 4), tmp_path / "images" / name)
+    references = [f"{name}/{name}0{number}.png" for name in "ab" for number in range(1, 4)]
+    (tmp_path / "images/pairs.csv").write_text("query,reference\na/a00.png,a/a01.png\nb/b00.png,b/b01.png\n")
+    call = ["run", "--backbones", "dhash", "--datasets", f"pairs:{tmp_path / 'images'}", "--similarities", "global"]
+    call += ["--output", tmp_path / "out"]
+    load = batches.decoding.load
+
+    def short_of_memory(path: Path, *more: Any) -> Any:
+        if path.name == "b03.png":
+            raise ImageError(f"the image {path} can't be read (out of memory)") from MemoryError()
+        return load(path, *more)
+
+    monkeypatch.setattr(batches.decoding, "load", short_of_memory)
+    first = bench(*call)
+    assert first.exit_code == 0 and [row["id"] for row in table(tmp_path / "out/unreadable.csv")] == ["b/b03.png"]
+    monkeypatch.setattr(batches.decoding, "load", load)
+    assert bench(*call).exit_code == 0 and not (tmp_path / "out/unreadable.csv").exists()
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out/records").glob("*.json"))
+    assert record["dataset"]["n_database"] == len(references) and not record["dataset"]["unreadable"]
+    monkeypatch.setattr(batches.decoding, "load", short_of_memory)
+    assert bench(*call).exit_code == 0 and not (tmp_path / "out/unreadable.csv").exists()
