@@ -80,6 +80,7 @@ class _InOrder:
         """at_once: rows taken over together: shards end where they would if all images were described."""
         self._writer, self._how, self._at_once = writer, how, at_once
         self._contents = contents
+        self._by_id = {name.id: name for name in contents}
         self._at = writer.done
         how.on_progress(self._at)
 
@@ -107,9 +108,7 @@ class _InOrder:
         """Note that an image has no descriptor. Raises the error where one is enough to stop."""
         if self._how.strict:
             raise error
-        # an id is unique
-        name = next(name for name in self._contents[self._at :] if name.id == image.id)
-        self._writer.fail(name, str(error), _is_transient(error))
+        self._writer.fail(self._by_id[image.id], str(error), _is_transient(error))
 
     def progress(self, done: int) -> None:
         """Report how many of all images are done."""
