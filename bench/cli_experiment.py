@@ -110,7 +110,7 @@ def replication(
     from bench.generate import extra
     from bench.generate.learner import Settings as TrainSettings
     from bench.generate.sample import Settings as SampleSettings
-    from bench.generate.subset import Reading as TrainingReading
+    from bench.generate.subset import TrainingReading
     from bench.memory import keep_freed_memory
     from bench.similarity.spec import parse_all
     from bench.sources import images_of

@@ -114,7 +114,7 @@ def train(
         precision=precision.value,
     )
     try:
-        reading = subsets.Reading(resolution, workers, alpha.value, colour.value, strict)
+        reading = subsets.TrainingReading(resolution, workers, alpha.value, colour.value, strict)
         with console.counting_warnings(output), console.counting("images") as progress:
             drawn = subsets.read(images_of(images), subset, seed, reading, progress)
         with _watching("steps", settings.steps, settings.batch_size) as watch:

@@ -26,7 +26,7 @@ from bench.cli import app
 from bench.errors import BenchError, DatasetError, ImageError, UsageError, told
 from bench.files import sha256_file
 from bench.generate import captions, checkpoint
-from bench.generate.subset import Drawn, Reading, read
+from bench.generate.subset import DrawnImages, TrainingReading, read
 from bench.interfaces import ImageFile
 from bench.plugins import datasets
 from bench.sources import Listing, Source, images_of
@@ -93,9 +93,9 @@ def pictures(folder: Path) -> dict[str, bytes]:
 # --- subsets -------------------------------------------------------------------------------------------------------
 
 
-def nested(source: Source, n: int | None, seed: int, side: int = 8) -> Drawn:
+def nested(source: Source, n: int | None, seed: int, side: int = 8) -> DrawnImages:
     """Images drawn from a source, as squares of some pixels."""
-    return read(source, n, seed, Reading(side, 1), lambda done, total: None)
+    return read(source, n, seed, TrainingReading(side, 1), lambda done, total: None)
 
 
 @given(
@@ -218,7 +218,7 @@ def test_an_image_that_cannot_be_read_makes_room_for_the_next(photographs: Path,
     with pytest.raises(UsageError, match=rf"but .* holds {len(left)} images that can be read"):
         nested(images_of(str(copy)), len(left) + 1, 3)
     with pytest.raises(ImageError, match=lost.id):
-        read(images_of(str(copy)), 2, 3, Reading(8, 1, strict=True), lambda done, total: None)
+        read(images_of(str(copy)), 2, 3, TrainingReading(8, 1, strict=True), lambda done, total: None)
 
 
 def test_pixels_are_those_of_the_scaled_centre(photographs: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from bench.audit.sides import Images, Reading, Side, holds_descriptors, made_by, opened, readable
+from bench.audit.sides import Images, Reading, Side, holds_descriptors, made_by, opened, read_images
 from bench.cells import kind_of, preprocessing
 from bench.describe import Loading, describe, obtain
 from bench.descriptor import DescriptorKind
@@ -67,8 +67,8 @@ class Describing:
         return obtain(chosen, self.config, self.weights)
 
     def read(self, what: str, source: Source) -> Images:
-        """The images of a set that can be read. Raises as `readable` does."""
-        return readable(source, self.reading, self._counting(f"{what} images read"))
+        """The images of a set that can be read. Raises as `read_images` does."""
+        return read_images(source, self.reading, self._counting(f"{what} images read"))
 
     def side(self, loading: Loading, what: str, images: Images, kind: DescriptorKind) -> Side:
         """A set with its descriptors, without the images that have none. Raises as `describe` does."""

@@ -132,7 +132,7 @@ class Reading:
     keep_blank: bool = False
 
 
-def readable(source: Source, reading: Reading, on_progress: Callable[[int, int], Any]) -> Images:
+def read_images(source: Source, reading: Reading, on_progress: Callable[[int, int], Any]) -> Images:
     """Read the images of a source, each tried once.
 
     Raises:

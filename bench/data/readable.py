@@ -20,7 +20,7 @@ LEAST_SIDE = 8
 
 
 @dataclass(frozen=True)
-class Tried(Generic[T]):
+class Looked(Generic[T]):
     """found: the images that could be read, with what was found in each. unreadable: the others, id -> reason."""
 
     found: list[tuple[ImageFile, T]]
@@ -33,7 +33,7 @@ def tried(
     workers: int,
     strict: bool,
     on_progress: Callable[[int, int], Any] = lambda done, total: None,
-) -> Tried[T]:
+) -> Looked[T]:
     """Look at every image by several threads.
 
     Args:
@@ -61,7 +61,7 @@ def tried(
                 else:
                     found.append((image, outcome))
             on_progress(first + len(some), len(files))
-    return Tried(found, unreadable)
+    return Looked(found, unreadable)
 
 
 def decodes(image: ImageFile, side: int = 0) -> None:

@@ -18,7 +18,7 @@ from bench.generate import pipeline
 from bench.generate.learner import Settings as Training
 from bench.generate.sample import Settings as Sampling
 from bench.generate.sample import sample
-from bench.generate.subset import Reading, listed, read
+from bench.generate.subset import TrainingReading, listed, read
 from bench.generate.train import OnStep, train
 from bench.interfaces import ImageFile
 from bench.manifest import hashes
@@ -67,7 +67,7 @@ def require_possible(wanted: Generating, folder: Path) -> None:
     require_room(folder, n_images, len(wanted.sizes), count, wanted.training)
 
 
-def make(wanted: Generating, folder: Path, reading: Reading, on_progress: Progress) -> LeftOut:
+def make(wanted: Generating, folder: Path, reading: TrainingReading, on_progress: Progress) -> LeftOut:
     """Fill a folder with the images as the networks see them, the models and their samples, as far as it lacks them.
 
     Returns:

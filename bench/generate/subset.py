@@ -38,7 +38,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TrainingReading:
     """How training images are read.
 
     side: of their squares, in pixels. workers: threads. strict: stop at the first that can't be read.
@@ -57,7 +57,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnImages:
     """Images in the order in which they are drawn, and their pixels, uint8 [N, 3, side, side].
 
     sha256: by id. left_out: images that could not be read.
@@ -75,7 +75,9 @@ class Drawn:
         return Subset(self.source, images, listed(images, self.sha256))
 
 
-def read(source: Source, n: int | None, seed: int, reading: Reading, on_progress: Callable[[int, int], Any]) -> Drawn:
+def read(
+    source: Source, n: int | None, seed: int, reading: TrainingReading, on_progress: Callable[[int, int], Any]
+) -> DrawnImages:
     """Draw images and read them.
 
     They are the first `n`, or all, of one permutation of all images, without those that cannot be read: what is drawn
@@ -118,7 +120,7 @@ def read(source: Source, n: int | None, seed: int, reading: Reading, on_progress
             pool.shutdown(cancel_futures=True)
     _require(bool(kept) and (n is None or len(kept) == n), source, wanted, len(kept))
     left_out = LeftOut(unreadable, {}, source.skipped)
-    return Drawn(source.identity, tuple(kept), sha256, squares[: len(kept)], left_out)
+    return DrawnImages(source.identity, tuple(kept), sha256, squares[: len(kept)], left_out)
 
 
 def permuted(source: Source, seed: int) -> list[ImageFile]:
