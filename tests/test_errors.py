@@ -56,7 +56,7 @@ def test_data_that_cannot_be_used_is_a_wrong_call(
     with pytest.raises(SystemExit) as ended:
         main()
     told = capsys.readouterr().err.splitlines()[-1]
-    assert ended.value.code == 2 and told.startswith("error: the ") and "can't be read" in told
+    assert ended.value.code == 2 and told.startswith("error: ") and "can't be read" in told
     assert not (tmp_path / "out").exists()
 
 

@@ -331,7 +331,8 @@ def test_wrong_trainings_are_one_sentence(photographs: Path, tmp_path: Path) -> 
     def why(*options: object, images: object = photographs, output: Path = tmp_path / "out") -> str:
         return refused("train", "--images", images, "--steps", 5, *TINY, "--output", output, *options)
 
-    assert "--subset is 13, but" in (sentence := why("--subset", 13)) and "holds 12 images: lower it" in sentence
+    assert "--subset is 13, but" in (sentence := why("--subset", 13))
+    assert "holds 12 images that can be read: lower it" in sentence
     assert "no multiple of 4, as 3 levels of channels need" in why("--resolution", 18, "--channels", "8,8,8")
     assert "the channels 'many' are not numbers" in why("--channels", "many")
     assert "the channels '8,12' are not multiples of 8" in why("--channels", "8,12")

@@ -19,7 +19,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import images, plugins
 from bench.descriptors.batches import stacked
-from bench.extract import describe_batch, extract
+from bench.extract import Extraction, describe_batch, extract
 from bench.interfaces import ImageFile, Model
 from bench.memory import keep_freed_memory
 
@@ -83,7 +83,7 @@ def test_extract_files(benchmark: BenchmarkFixture, model: Model, files: list[Im
     def keep(found: NDArray[np.float32]) -> None:
         rows.append(len(found))
 
-    benchmark(extract, model, BACKBONE.preprocess, files, BATCH, WORKERS, keep)
+    benchmark(extract, model, files, Extraction(BACKBONE.preprocess, BATCH, WORKERS), keep)
     assert sum(rows) % N_IMAGES == 0
 
 
