@@ -12,7 +12,7 @@ import numpy as np
 
 from bench import images as decoding
 from bench.data.unreadable import LeftOut, require_none
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, DatasetError, UsageError
 from bench.interfaces import Alpha, Colour, ImageFile, Preprocess
 from bench.manifest import hash_files
 from bench.names import escaped
@@ -118,7 +118,9 @@ def read(
                 require_none(unreadable, reading.strict)
         finally:
             pool.shutdown(cancel_futures=True)
-    _require(bool(kept) and (n is None or len(kept) == n), source, wanted, len(kept))
+    if not kept:
+        raise DatasetError(f"none of {len(unreadable)} images can be read: {next(iter(unreadable.values()))}")
+    _require(n is None or len(kept) == n, source, wanted, len(kept))
     left_out = LeftOut(unreadable, {}, source.skipped)
     return DrawnImages(source.identity, tuple(kept), sha256, squares[: len(kept)], left_out)
 
