@@ -135,7 +135,9 @@ def counting_warnings(folder: Path, prefix: str = "", keeps: bool = False) -> It
         yield
     rows = counted.rows()
     path = folder / f"{prefix}{WARNINGS}"
-    if not rows or not folder.is_dir():
+    if not folder.is_dir():
+        return
+    if not rows:
         if not keeps:
             path.unlink(missing_ok=True)
         return
