@@ -88,8 +88,9 @@ def _hash_or_why_not(image: ImageFile) -> tuple[str, str]:
         return sha256_file(image.path), ""
     except FileNotFoundError:
         return "", f"the image {printable(str(image.path))} is missing: restore it"
-    except OSError as error:
-        return "", f"the image {printable(str(image.path))} can't be read ({error.strerror or error}): mend it"
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        return "", f"the image {printable(str(image.path))} can't be read ({why}): mend it"
 
 
 def contents(images: Iterable[ImageFile], hashed: Mapping[str, str]) -> list[Name]:

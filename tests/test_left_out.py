@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from bench.descriptors.reuse import Reusable
 from bench.errors import DatasetError, ImageError
 from bench.interfaces import Classes, Dataset, GroundTruth, ImageFile, Levels, Split
 from bench.manifest import Name
+from bench.names import escaped
 from bench.store import DescriptorStore
 from tests import store_entries
 
@@ -214,6 +216,17 @@ def test_warnings_of_decoders_are_counted_and_not_printed(
     (folder / "odd.jpg").unlink()
     again = ["dedup", folder, "--backbone", "dhash", "--threshold", "0.99", "--output", tmp_path / "out"]
     assert bench(*again).exit_code == 0 and not (tmp_path / "out/warnings.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["no\0where.png", "gone.png", "x" * 300 + ".png", ".", "fifo.png"])
+def test_a_list_names_what_cannot_be_opened(name: str, tiles: Callable[[str, int], Path], tmp_path: Path) -> None:
+    folder = tiles("of", 2)
+    os.mkfifo(folder / "fifo.png")
+    (folder / "list.csv").write_text(f"path\nof00.png\n{name}\nof01.png\n")
+    ran = bench("embed", "--backbone", "dhash", "--images", folder / "list.csv", "--output", tmp_path / "out")
+    assert ran.exit_code == 0 and "descriptors of 2 images" in ran.output, ran.output + str(ran.exception)
+    (row,) = table(tmp_path / "out/unreadable.csv")
+    assert row["id"] == escaped(name) and row["reason"].startswith("the image ")
 
 
 # --- a split without some of its images ----------------------------------------------------------------------------
