@@ -150,7 +150,14 @@ def test_escaped_names_hold_printable_ascii_alone(name: str) -> None:
     assert text.isascii() and (text.isprintable() or not text)
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def has_booktabs() -> bool:
+    """Whether there is a pdflatex that finds booktabs, which Debian keeps in texlive-latex-recommended."""
+    if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
+        return False
+    return bool(subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False).stdout.strip())
+
+
+@pytest.mark.skipif(not has_booktabs(), reason="pdflatex with booktabs is not installed")
 @pytest.mark.parametrize("uncertainty", ["none", "pm", "interval"])
 def test_it_compiles(uncertainty: str, table: pd.DataFrame, scored: Scored, tmp_path: Path) -> None:
     others = {"backbone": [NASTY, "[first", "*second"], "rank": pd.array([1, None, None], "Int64")}
